@@ -1,0 +1,39 @@
+# `make` on a machine that has only Python and make: everything else goes into .venv.
+
+is-new-enough = $(if $(1),$(shell $(1) -c \
+                  'import sys; print("yes" * (sys.version_info >= (3, 11)))' 2>/dev/null))
+
+# The first that runs and is new enough: a name on the PATH may be an old Python, or a launcher of none.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
+            $(if $(call is-new-enough,$(name)),$(name))))
+
+.PHONY: help demo test lint torture clean
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/stamp  ## a whole cluster on this machine, for 20 seconds
+	.venv/bin/shardlog demo --seconds 20
+
+test: lint  ## all checks, then all tests
+	.venv/bin/pytest
+
+lint: .venv/stamp  ## style, types, floors
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/pyright
+	.venv/bin/lint-imports --no-logo
+
+torture: .venv/stamp  ## faults and load, for as long as it takes
+	.venv/bin/python -m benchmarks.torture
+
+clean:  ## everything that git does not keep, .venv too
+	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/stamp: pyproject.toml constraints.txt
+	$(if $(call is-new-enough,$(PYTHON)),,$(error shardlog needs Python 3.11 or newer; say where: make PYTHON=/path/to/python))
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

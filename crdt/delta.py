@@ -1,0 +1,105 @@
+"""What deltas are made of: writes, erases, counter totals and entries, as plain immutable data.
+
+These are the words that every room shares. They are msgspec structs, sent as arrays: a later
+version may add fields at the end, with a default. There is no index and no merging here, so that
+a blade, which only makes them, loads nothing but this.
+
+A `writer` is an index into the `writers` of the message that carries the write, which are process
+ids: a name travels once per message and not once per leaf.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Value: TypeAlias = None | bool | int | float | str | bytes | list[Any] | dict[str, Any]
+"""What a register holds. A list holds the same, but no dict; a dict is only ever `{}`: presence."""
+
+Amount: TypeAlias = int | tuple[int, int, int, int]
+"""A counter's total, see `shardlog.crdt.counter`."""
+
+REGISTER: Literal[0] = 0
+COUNTER: Literal[1] = 1
+ERASED: Literal[2] = 2
+FORGOTTEN: Literal[3] = 3
+"""What a path shows: a register, a counter, or that it is gone, and how."""
+
+
+class Write(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A register's newest write. `stamp` is wall-clock ns, strictly increasing per process."""
+
+    path: str
+    stamp: int
+    writer: int
+    value: Value
+
+
+class Erase(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A floor: nothing at or below `path` that is not newer than (stamp, writer) is visible.
+
+    A scalar is its own floor and needs none of these.
+    """
+
+    path: str
+    stamp: int
+    writer: int
+
+
+class Total(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What one process counted at a path so far: always the total, never the increment.
+
+    `generation` is the sequence of the frame that first carried it; `born` and `last` are the
+    stamps of its first and its newest count.
+    """
+
+    path: str
+    generation: int
+    born: int
+    last: int
+    amount: Amount
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One replica's entry of the cluster's counter at a path: the sum of its processes' totals."""
+
+    path: str
+    born: int
+    last: int
+    amount: Amount
+
+
+class Fragment(msgspec.Struct, array_like=True, frozen=True, tag="fragment"):
+    """What changed at a replica from one of its versions to a later one.
+
+    Applies iff from_version <= known < to_version. It is idempotent: all in it is absolute.
+    """
+
+    replica: str
+    from_version: int
+    to_version: int
+    writers: list[str]
+    writes: list[Write]
+    erases: list[Erase]
+    entries: list[Entry]
+
+
+def item_bytes(item: Write | Erase | Total | Entry) -> int:
+    """An upper bound of the bytes that an item takes on the wire. O(len of its value).
+
+    >>> item_bytes(Write("a/b", 1, 0, "text"))
+    57
+    """
+    value = _value_bytes(item.value) if type(item) is Write else 36
+    return _value_bytes(item.path) + value + 40
+
+
+def _value_bytes(value: Value) -> int:
+    if type(value) is str:
+        return 5 + (len(value) if value.isascii() else 4 * len(value))
+    if type(value) is bytes:
+        return 5 + len(value)
+    if type(value) is list:
+        return 5 + sum(map(_value_bytes, value))
+    return 9

@@ -1,0 +1,242 @@
+r"""Paths and patterns: one text form for people, the wire and the inside alike.
+
+A path names a place in the state. Its text form is also its canonical form, in which it is stored,
+compared and sent: one string, whose hash Python keeps, is the cheapest dictionary key there is.
+
+    keys                     text
+    ("intents", "42")        intents/42
+    ("intents", 42)          intents/\i42       an int key is marked, a str key is not
+    ("a/b", "c\\d")          a\/b/c\\d          `/` and `\` are escaped within a key
+    ("*",)                   \*                 so that a pattern can name the key `*`
+    (1.5,)                                      refused: keys are str or int
+
+The mapping is injective, so two paths are equal iff their texts are. Everything below `p` has a
+text that starts with `p/`: one contiguous range of the sorted texts, [p + "/", p + "0").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shardlog.crdt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Key = str | int
+Keys = tuple[Key, ...]
+
+COLLAPSED = "~"
+"""The key under which a forgotten record's counts go on; never a record, refused in shards."""
+RESERVED = "shardlog"
+"""The root key of what shardlog itself keeps in the state."""
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\/", "*": "\\*"})
+
+
+def key_text(key: Key) -> str:
+    r"""The text of one key. O(len).
+
+    >>> key_text("pages.local"), key_text(42), key_text("a/b")
+    ('pages.local', '\\i42', 'a\\/b')
+    """
+    if type(key) is int:
+        return f"\\i{key}"
+    assert isinstance(key, str)
+    if "/" in key or "\\" in key or "*" in key:
+        return key.translate(_ESCAPES)
+    return key
+
+
+def path_text(keys: Iterable[Key]) -> str:
+    r"""The canonical text of a path of at least one key. O(len).
+
+    >>> path_text(["intents", 42, "host"])
+    'intents/\\i42/host'
+    """
+    return "/".join(map(key_text, keys))
+
+
+def path_keys(text: str) -> Keys:
+    r"""The keys of a canonical text: the inverse of `path_text`. O(len).
+
+    >>> path_keys(r"intents/\i42/a\/b")
+    ('intents', 42, 'a/b')
+
+    Raises:
+        ConfigError: an escape that does not exist, or `\i` before something that is no integer.
+    """
+    if "\\" not in text:
+        return tuple(text.split("/"))
+    return tuple(map(_parse_key, _split(text)))
+
+
+def ancestors(text: str) -> Iterator[str]:
+    r"""The strict prefixes of a path, nearest first. O(depth) slices.
+
+    >>> list(ancestors("a/b/c")), list(ancestors(r"a\/b/c"))
+    (['a/b', 'a'], ['a\\/b'])
+    """
+    end = text.rfind("/")
+    while end >= 0:
+        if not _is_escaped(text, end):
+            yield text[:end]
+        end = text.rfind("/", 0, end)
+
+
+def root_key(text: str) -> str:
+    r"""The text of the first key. O(len).
+
+    >>> root_key("intents/42"), root_key(r"a\/b/c"), root_key("msg")
+    ('intents', 'a\\/b', 'msg')
+    """
+    end = text.find("/")
+    while end >= 0 and _is_escaped(text, end):
+        end = text.find("/", end + 1)
+    return text if end < 0 else text[:end]
+
+
+def is_within(text: str, top: str) -> bool:
+    """Whether `text` is `top` or lies below it. O(len).
+
+    >>> is_within("a/b", "a"), is_within("ab", "a"), is_within("a", "a")
+    (True, False, True)
+    """
+    return text == top or text.startswith(top + "/")
+
+
+class Pattern:
+    r"""A pattern over paths, anchored at the root: `*` is one key, `**` any number of keys.
+
+    A bare integer such as `42` matches the str key and the int key; `\i42` the int key only.
+    `*` matches the collapsed key `~` only where `collapsed` is asked for, as totals do.
+
+    >>> tries = Pattern("intents/*/tries")
+    >>> tries.matches("intents/42/tries"), tries.matches("intents/~/tries")
+    (True, False)
+    >>> Pattern("intents/*/tries", collapsed=True).matches("intents/~/tries")
+    True
+    >>> Pattern("intents/**").matches("intents"), Pattern("**/msg").matches("a/b/msg")
+    (True, True)
+
+    Raises:
+        ConfigError: the text is not a pattern.
+    """
+
+    __slots__ = ("_collapsed", "_parts", "text")
+
+    def __init__(self, text: str, *, collapsed: bool = False) -> None:
+        self.text = text
+        self._collapsed = collapsed
+        self._parts = tuple(_parse_part(part) for part in _split(text)) if text else ()
+
+    def matches(self, path: str) -> bool:
+        """Whether the canonical text `path` is matched. O(keys x parts) at worst."""
+        return self._match(_split(path) if "\\" in path else path.split("/"), 0, 0)
+
+    @property
+    def prefix(self) -> str:
+        r"""The text of the leading literal keys, "" if none: where a search may start.
+
+        >>> Pattern("intents/x/*/tries").prefix, Pattern("*").prefix, Pattern("a/42/b").prefix
+        ('intents/x', '', 'a')
+        """
+        literal = []
+        for part in self._parts:
+            if part is None or part == "**" or isinstance(part, tuple):
+                break
+            literal.append(part)
+        return "/".join(literal)
+
+    def _match(self, keys: list[str], at: int, part_at: int) -> bool:
+        while part_at < len(self._parts):
+            part = self._parts[part_at]
+            if part == "**":
+                return any(self._match(keys, i, part_at + 1) for i in range(at, len(keys) + 1))
+            if at >= len(keys):
+                return False
+            key = keys[at]
+            if part is None:
+                if key == COLLAPSED and not self._collapsed:
+                    return False
+            elif isinstance(part, tuple):
+                if key not in part:
+                    return False
+            elif key != part:
+                return False
+            at += 1
+            part_at += 1
+        return at == len(keys)
+
+
+def resolve(text: str, exists: Callable[[str], bool]) -> str:
+    r"""The canonical path that a person means by `text`.
+
+    A bare `42` is the str key or, where there is none, the int key; a bare `*` is that key.
+
+    >>> resolve("intents/42", lambda path: path == r"intents/\i42")
+    'intents/\\i42'
+    >>> resolve("intents/42", lambda path: False)
+    'intents/42'
+    """
+    path = ""
+    for key in map(_parse_key, _split(text)):
+        step = f"{path}/{key_text(key)}" if path else key_text(key)
+        if isinstance(key, str) and _is_integer(key) and not exists(step):
+            marked = f"{path}/{key_text(int(key))}" if path else key_text(int(key))
+            step = marked if exists(marked) else step
+        path = step
+    return path
+
+
+def _is_escaped(text: str, at: int) -> bool:
+    start = at
+    while start > 0 and text[start - 1] == "\\":
+        start -= 1
+    return (at - start) % 2 == 1
+
+
+def _split(text: str) -> list[str]:
+    parts: list[str] = []
+    start = 0
+    for at, char in enumerate(text):
+        if char == "/" and not _is_escaped(text, at):
+            parts.append(text[start:at])
+            start = at + 1
+    parts.append(text[start:])
+    return parts
+
+
+def _is_integer(text: str) -> bool:
+    return text.isascii() and text.removeprefix("-").isdigit() and str(int(text)) == text
+
+
+def _parse_key(text: str) -> Key:
+    if "\\" not in text:
+        return text
+    if text.startswith("\\i"):
+        if not _is_integer(text[2:]):
+            raise ConfigError(f"{text!r} is not a key: \\i is followed by an integer, as in \\i42")
+        return int(text[2:])
+    key = []
+    chars = iter(text)
+    for char in chars:
+        escaped = next(chars, "") if char == "\\" else char
+        if char == "\\" and (escaped == "" or escaped not in "\\/*"):
+            raise ConfigError(
+                f"{text!r} is not a key: a backslash is followed by one of \\ / * or, first, by i"
+            )
+        key.append(escaped)
+    return "".join(key)
+
+
+def _parse_part(text: str) -> str | tuple[str, str] | None:
+    """None for `*`, the text `**`, both spellings of a bare integer, else one key's text."""
+    if text == "*":
+        return None
+    if text == "**":
+        return text
+    key = _parse_key(text)
+    if isinstance(key, str) and _is_integer(key):
+        return (key, key_text(int(key)))
+    return key_text(key)

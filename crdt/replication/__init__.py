@@ -1,0 +1,1 @@
+"""How deltas travel, sans-I/O."""

@@ -1,0 +1,178 @@
+"""What peers say to one another, and the effects that a machine asks its shell for.
+
+    handler ──Report──▶ collector ──Delta, Heartbeat──▶ aggregator ──Delta, Heartbeat──▶ monitor
+                                  ◀─SnapshotRequest──              ◀─SnapshotRequest──
+                                  ──SnapshotChunk───▶              ──SnapshotChunk───▶
+
+Upwards a stream carries fragments (what is stored, one lane); towards monitors it carries changes
+(what shows, 64 lanes by the root key). How a stream is followed is the same for both.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from shardlog.crdt.delta import Erase, Fragment, Total, Value, Write
+from shardlog.crdt.path import root_key
+
+LANES = 64
+"""Lanes of a stream of changes."""
+
+
+def lane_of(path: str) -> int:
+    """The lane of a path: CRC-32 of its root key's text, modulo the lanes. O(len).
+
+    >>> lane_of("intents/42") == lane_of("intents/7/host")
+    True
+    """
+    return zlib.crc32(root_key(path).encode()) % LANES
+
+
+class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
+    """One flush of a process: what is new there, or nothing, which says that it lives.
+
+    The writer of everything in it is the process; writes and erases have writer 0.
+    `final` says that it ends and that nothing follows.
+    """
+
+    process: str
+    sequence: int
+    sent_ns: int
+    final: bool
+    writes: list[Write]
+    erases: list[Erase]
+    totals: list[Total]
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a path shows, by the kinds of `shardlog.crdt.delta`.
+
+    `writer` is an index into the writers of the message, -1 where nobody is named.
+    """
+
+    path: str
+    kind: Literal[0, 1, 2, 3]
+    value: Value
+    stamp: int
+    writer: int
+
+
+class Changes(msgspec.Struct, array_like=True, frozen=True, tag="changes"):
+    """Rows that look different from before, each path once."""
+
+    writers: list[str]
+    rows: list[Row]
+
+
+class HostStatus(msgspec.Struct, array_like=True, frozen=True):
+    """What a node knows of a host: how complete it is.
+
+    `status`: "live"; "syncing": its snapshot is on the way; "stale": not heard since `since_ns`.
+    `watermark_ns`: no process on it has anything older that is not sent.
+    """
+
+    host: str
+    replica: str
+    status: Literal["live", "syncing", "stale"]
+    since_ns: int
+    watermark_ns: int
+
+
+class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
+    """The `sequence`-th message of one lane of a stream. Sequences are contiguous from 1."""
+
+    source: str
+    epoch: str
+    lane: int
+    sequence: int
+    body: Fragment | Changes
+
+
+class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
+    """The newest sequence of every lane, at regular times, so that a lost tail is noticed.
+
+    `refused` says how many frames the node has turned away since its start, by reason.
+    """
+
+    source: str
+    epoch: str
+    at_ns: int
+    interval_ms: int
+    sequences: list[int]
+    hosts: list[HostStatus]
+    refused: dict[str, int]
+
+
+class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request"):
+    """Asks for the chunk behind the path `after`; None for the first. `request` names the attempt.
+
+    Whoever answers keeps nothing between two chunks, so requests may be repeated at will.
+    """
+
+    request: int
+    after: str | None
+
+
+class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
+    """One chunk, as things stand at `sequences`.
+
+    `next` is the `after` of the next chunk, None behind the last. Chunks are made one by one while
+    the state moves on: the snapshot is that of the first chunk's sequences once all deltas behind
+    these, up to the last chunk's sequences, are applied on top.
+    """
+
+    source: str
+    epoch: str
+    request: int
+    after: str | None
+    next: str | None
+    sequences: list[int]
+    body: Fragment | Changes
+
+
+StreamMessage: TypeAlias = Delta | Heartbeat | SnapshotChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Effect: send to all who follow. `channel` says which stream: "up" or "serve"."""
+
+    channel: Literal["up", "serve"]
+    message: Delta | Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Effect: send a chunk to the one who asked; `peer` is what the shell knows the asker by."""
+
+    channel: Literal["up", "serve"]
+    peer: bytes
+    message: SnapshotChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Effect: ask the source of a stream for a chunk of its snapshot."""
+
+    source: str
+    message: SnapshotRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Effect: the next delta of a stream that is followed without a gap."""
+
+    delta: Delta
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Effect: replace all that came from a source by its snapshot and the deltas behind it."""
+
+    source: str
+    chunks: tuple[SnapshotChunk, ...]
+    deltas: tuple[Delta, ...]

@@ -1,0 +1,316 @@
+"""The state that is replicated: registers and floors, and the counters of every replica.
+
+Theory. State is the product of two lattices: the nested last-writer-wins map, and the cluster's
+PN-Counter, whose entries belong to replicas (a replica is a collector's store). Registers merge
+one by one. Entries are versioned per replica: a fragment (from, to) of a replica applies iff
+from <= known < to, one with to <= known is a repetition and dropped, one with from > known a gap
+that a snapshot must fill. An entry is never rewritten by anyone but its owner (Almeida et al.,
+"Delta State Replicated Data Types", 2016, section 4: causal delta-merging, intervals for acks).
+
+What shows where a register and a counter meet: for visibility a counter is a leaf stamped by its
+newest count. It writes no floor, but hides older leaves at and below its path; a floor at or above
+it that is not older hides it. Of two things of which each could hide the other the newer one does,
+and ties go to the register, then to the one below: so the view is always a proper tree.
+
+Known anomalies. A counter that an erase hides shows its whole total again with the next count: the
+erase of counters is the business of their owner, not of the merge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from heapq import merge
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from shardlog.crdt import counter
+from shardlog.crdt.delta import COUNTER, REGISTER, Entry, Erase, Fragment, Write, item_bytes
+from shardlog.crdt.errors import LocalProtocolError
+from shardlog.crdt.lww_map import LwwMap
+from shardlog.crdt.path import Pattern, ancestors
+from shardlog.crdt.path_index import PathIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from shardlog.crdt.delta import Amount, Value
+
+
+class Shown(NamedTuple):
+    """What shows at a path: the value, what kind it is, and who said it when ("" for a counter)."""
+
+    kind: Literal[0, 1]
+    value: Value
+    stamp: int
+    writer: str
+
+
+class State:
+    """Registers, floors and counters of a host or of the whole cluster.
+
+    >>> state = State()
+    >>> state.write("intents/42/host", 1, "process", "scraper-1")
+    True
+    >>> state.put("replica-1", Entry("intents/42/tries", 1, 2, 5))
+    >>> state.put("replica-2", Entry("intents/42/tries", 1, 2, 3))
+    >>> state.shown("intents/42/tries").value, state.total("intents/*/tries")
+    (8, 8)
+    >>> sorted(state.take_touched())
+    ['intents/42/host', 'intents/42/tries']
+    """
+
+    def __init__(self) -> None:
+        self.map = LwwMap()
+        self.cells: dict[str, dict[str, Entry]] = {}
+        self.versions: dict[str, int] = {}
+        self._cell_index = PathIndex()
+        self._mixed = False
+        self._touched: dict[str, None] = {}
+
+    def write(self, path: str, stamp: int, writer: str, value: Value) -> bool:
+        """Merge a register's write; whether it was news. Complexity: `LwwMap.write`."""
+        is_new = path not in self.map.leaves
+        touched = self.map.write(path, stamp, writer, value)
+        if touched:
+            if is_new and not self._mixed and self.cells:
+                self._mixed = (
+                    path in self.cells
+                    or self._cell_index.has_below(path)
+                    or any(p in self.cells for p in ancestors(path))
+                )
+            self._touch(path, touched)
+        return bool(touched)
+
+    def erase(self, path: str, stamp: int, writer: str) -> bool:
+        """Merge a floor; whether it was news. O(depth + log n + what is below)."""
+        touched = self.map.erase(path, stamp, writer)
+        if touched:
+            self._touch(path, touched)
+            self._touched.update(dict.fromkeys(self._cell_index.below(path)))
+        return bool(touched)
+
+    def put(self, replica: str, entry: Entry) -> None:
+        """Set a replica's entry: the caller answers for the order. O(1) where the path exists."""
+        path = entry.path
+        cell = self.cells.get(path)
+        if cell is None:
+            cell = self.cells[path] = {}
+            self._cell_index.add(path)
+            self._mixed = self._mixed or self._meets(path)
+        cell[replica] = entry
+        self._touch(path, [path])
+
+    def merge(self, fragment: Fragment) -> None:
+        """Merge what changed at a replica; a repetition changes nothing. O(its size) as above.
+
+        Raises:
+            LocalProtocolError: a gap: the fragment begins behind the version that is known.
+        """
+        known = self.versions.get(fragment.replica, 0)
+        if fragment.to_version <= known:
+            return
+        if fragment.from_version > known:
+            raise LocalProtocolError(
+                f"gap: {fragment.replica} is known up to {known}, not to {fragment.from_version}"
+            )
+        self._merge_registers(fragment)
+        for entry in fragment.entries:
+            self.put(fragment.replica, entry)
+        self.versions[fragment.replica] = fragment.to_version
+
+    def install(self, replica: str, version: int, chunks: Iterable[Fragment]) -> None:
+        """Replace a replica's entries by those of its snapshot, and merge the registers in it.
+
+        The version is that of the snapshot's first chunk: later chunks may hold later entries, so
+        the fragments behind that version, up to the one of the last chunk, belong to the same
+        step. O(size of the old and the new snapshot).
+        """
+        held: set[str] = set()
+        for chunk in chunks:
+            self._merge_registers(chunk)
+            for entry in chunk.entries:
+                self.put(replica, entry)
+                held.add(entry.path)
+        for path in [p for p, cell in self.cells.items() if replica in cell and p not in held]:
+            self._remove(replica, path)
+        self.versions[replica] = version
+
+    def take_touched(self) -> list[str]:
+        """The paths whose look may have changed since the last call, each once. O(their number)."""
+        touched, self._touched = self._touched, {}
+        return list(touched)
+
+    def shown(self, path: str) -> Shown | None:
+        """What is visible at exactly this path. O(depth), plus what is below where kinds meet."""
+        return self._shown_register(path) or self._shown_counter(path)
+
+    def gone_by(self, path: str) -> tuple[int, str]:
+        """The stamp and writer of what took away what a path once showed. O(depth + below).
+
+        A floor at or above it if that is the newest, else whatever was written below it.
+        """
+        floor = self.map.newest_floor(path)
+        below = (self.map.leaves.get(p) or self.map.floors[p] for p in self.map.index.below(path))
+        return max([floor, *((mark.stamp, mark.writer) for mark in below)])
+
+    def rows(self, top: str | None = None) -> Iterator[tuple[str, Shown]]:
+        """All that is visible at and below `top` (None: the root), sorted. O(log n + rows)."""
+        if top is None:
+            paths: Iterable[str] = self._paths(self.map.index, self._cell_index)
+        else:
+            paths = [
+                *([top] if top in self.map.index or top in self.cells else []),
+                *self._paths(self.map.index.below(top), self._cell_index.below(top)),
+            ]
+        for path in paths:
+            shown = self.shown(path)
+            if shown is not None:
+                yield path, shown
+
+    def total(self, pattern: str) -> int | float:
+        """The sum of the visible counters that match. O(rows below the pattern's literal start)."""
+        wanted = Pattern(pattern, collapsed=True)
+        start = wanted.prefix
+        paths = [start, *self._cell_index.below(start)] if start else self._cell_index
+        total: Amount = 0
+        for path in paths:
+            if wanted.matches(path) and self._shown_counter(path) is not None:
+                total = counter.add(total, self._cell_amount(path))
+        return counter.value(total)
+
+    def snapshot(
+        self, replica: str, after: str | None, bytes_max: int
+    ) -> tuple[Fragment, str | None]:
+        """A chunk of what is stored, sorted, behind the path `after` (None: from the start).
+
+        The second value is the `after` of the next chunk, None behind the last. The entries are
+        those of `replica`.
+        The state may change between chunks: see `install`. O(log n + chunk).
+        """
+        writers: dict[str, int] = {}
+        fragment = Fragment(replica, 0, self.versions.get(replica, 0), [], [], [], [])
+        size = 0
+        last: str | None = None
+        for path in self._paths(self.map.index.after(after), self._cell_index.after(after)):
+            if size >= bytes_max:
+                break
+            leaf, floor = self.map.leaves.get(path), self.map.floors.get(path)
+            if floor is not None:
+                index = writers.setdefault(floor.writer, len(writers))
+                fragment.erases.append(Erase(path, floor.stamp, index))
+                size += item_bytes(fragment.erases[-1])
+            if leaf is not None:
+                index = writers.setdefault(leaf.writer, len(writers))
+                fragment.writes.append(Write(path, leaf.stamp, index, leaf.value))
+                size += item_bytes(fragment.writes[-1])
+            entry = self.cells.get(path, {}).get(replica)
+            if entry is not None:
+                fragment.entries.append(entry)
+                size += item_bytes(entry)
+            last = path
+        else:
+            last = None
+        fragment.writers.extend(writers)
+        return fragment, last
+
+    def digest(self) -> str:
+        """A hash of all that is stored: equal iff the states are. O(n)."""
+        sha = hashlib.blake2b(digest_size=16)
+        for row in self.map.rows():
+            sha.update(repr(row).encode("utf-8", "surrogatepass"))
+        for path in self._cell_index:
+            sha.update(repr((path, sorted(self.cells[path].items()))).encode())
+        sha.update(repr(sorted(self.versions.items())).encode())
+        return sha.hexdigest()
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError where the state contradicts itself. O(n x depth)."""
+        self.map.check_invariants()
+        assert set(self._cell_index) == set(self.cells)
+        assert all(self.cells.values()), "a path without an entry"
+        shown = [path for path, row in self.rows() if row.value != {}]
+        inner = {prefix for path, _ in self.rows() for prefix in ancestors(path)}
+        assert not inner.intersection(shown), "something shows below a value that shows"
+
+    def _merge_registers(self, fragment: Fragment) -> None:
+        writers = [sys.intern(writer) for writer in fragment.writers]
+        for erase in fragment.erases:
+            self.erase(erase.path, erase.stamp, writers[erase.writer])
+        for write in fragment.writes:
+            self.write(write.path, write.stamp, writers[write.writer], write.value)
+
+    def _remove(self, replica: str, path: str) -> None:
+        cell = self.cells[path]
+        del cell[replica]
+        if not cell:
+            del self.cells[path]
+            self._cell_index.remove(path)
+        self._touch(path, [path])
+
+    def _touch(self, path: str, touched: list[str]) -> None:
+        """Note what may look different; where registers and counters meet, also above and below."""
+        for p in touched:
+            self._touched[p] = None
+        if self._mixed:
+            self._touched.update(dict.fromkeys(ancestors(path)))
+            self._touched.update(dict.fromkeys(self.map.index.below(path)))
+            self._touched.update(dict.fromkeys(self._cell_index.below(path)))
+
+    def _meets(self, path: str) -> bool:
+        """Whether a counter at this path has anything at, above or below it that it could hide."""
+        return (
+            path in self.map.leaves
+            or self.map.index.has_below(path)
+            or self._cell_index.has_below(path)
+            or any(p in self.map.leaves or p in self.cells for p in ancestors(path))
+        )
+
+    def _shown_register(self, path: str) -> Shown | None:
+        leaf = self.map.leaves.get(path)
+        if leaf is None or not self.map.is_visible(path):
+            return None
+        if self._mixed:
+            if any(self._last(p) > leaf.stamp for p in (path, *ancestors(path))):
+                return None
+            if leaf.is_scalar and self._last_below(path) > leaf.stamp:
+                return None
+        return Shown(REGISTER, leaf.value, leaf.stamp, leaf.writer)
+
+    def _shown_counter(self, path: str) -> Shown | None:
+        if path not in self.cells:
+            return None
+        last = self._last(path)
+        if last <= self.map.floor_over(path):
+            return None
+        if self._mixed:
+            leaf = self.map.leaves.get(path)
+            if leaf is not None and leaf.stamp >= last:
+                return None
+            if max(self.map.newest_below(path), self._last_below(path)) >= last:
+                return None
+            if any(self._last(p) > last for p in ancestors(path)):
+                return None
+        return Shown(COUNTER, counter.value(self._cell_amount(path)), last, "")
+
+    def _cell_amount(self, path: str) -> Amount:
+        """The sum of the entries at a path that no floor hides."""
+        floor = self.map.floor_over(path)
+        total: Amount = 0
+        for entry in self.cells[path].values():
+            if entry.last > floor:
+                total = counter.add(total, entry.amount)
+        return total
+
+    def _last(self, path: str) -> int:
+        return max((entry.last for entry in self.cells.get(path, {}).values()), default=0)
+
+    def _last_below(self, path: str) -> int:
+        return max((self._last(p) for p in self._cell_index.below(path)), default=0)
+
+    @staticmethod
+    def _paths(registers: Iterable[str], counters: Iterable[str]) -> Iterator[str]:
+        previous = None
+        for path in merge(registers, counters):
+            if path != previous:
+                yield path
+            previous = path

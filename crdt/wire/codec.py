@@ -1,0 +1,150 @@
+"""Messages to bytes and back. Decoding raises RemoteProtocolError and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from shardlog.crdt import counter
+from shardlog.crdt.delta import Entry, Total, Value, Write
+from shardlog.crdt.errors import ConfigError, RemoteProtocolError
+from shardlog.crdt.path import path_keys, path_text
+from shardlog.crdt.replication.messages import (
+    Changes,
+    Delta,
+    Heartbeat,
+    Report,
+    Row,
+    SnapshotChunk,
+    SnapshotRequest,
+    StreamMessage,
+)
+from shardlog.crdt.wire.schema import FRAME_BYTES_MAX, HEARTBEAT_TOPIC, VERSION, Message
+
+_encoder = msgspec.msgpack.Encoder()
+_report = msgspec.msgpack.Decoder(Report)
+_stream = msgspec.msgpack.Decoder(Delta | Heartbeat | SnapshotChunk)
+_request = msgspec.msgpack.Decoder(SnapshotRequest)
+_HEAD = bytes([VERSION])
+
+T = TypeVar("T")
+
+
+def encode(message: Message) -> bytes:
+    """The frame of a message. O(size)."""
+    return _HEAD + _encoder.encode(message)
+
+
+def encode_published(message: Delta | Heartbeat) -> bytes:
+    """The frame of a message on a published stream: the topic first, so that it can be filtered."""
+    topic = message.lane if isinstance(message, Delta) else HEARTBEAT_TOPIC
+    return bytes([topic]) + encode(message)
+
+
+def decode_report(frame: bytes) -> Report:
+    """What a handler sent. O(size).
+
+    Raises:
+        RemoteProtocolError: for whatever is not a report of this version, reason `size`, `version`
+            or `malformed`.
+    """
+    report = _decode(_report, frame)
+    for write in report.writes:
+        _check_write(write, writers=1)
+    for erase in report.erases:
+        _check_path(erase.path)
+        _require(erase.writer == 0, "writer")
+    for total in report.totals:
+        _check_counter(total)
+    return report
+
+
+def decode_published(frame: bytes) -> StreamMessage:
+    """What came on a published stream: `decode_stream` behind the topic byte."""
+    return decode_stream(frame[1:])
+
+
+def decode_stream(frame: bytes) -> StreamMessage:
+    """A delta, a heartbeat or a chunk of a snapshot. O(size). Raises as `decode_report`."""
+    message: StreamMessage = _decode(_stream, frame)
+    if not isinstance(message, Heartbeat):
+        body = message.body
+        if isinstance(body, Changes):
+            for row in body.rows:
+                _check_row(row, len(body.writers))
+        else:
+            for write in body.writes:
+                _check_write(write, len(body.writers))
+            for erase in body.erases:
+                _check_path(erase.path)
+                _require(0 <= erase.writer < len(body.writers), "writer")
+            for entry in body.entries:
+                _check_counter(entry)
+    return message
+
+
+def decode_request(frame: bytes) -> SnapshotRequest:
+    """A request for a chunk of a snapshot. O(size). Raises as `decode_report`."""
+    return _decode(_request, frame)
+
+
+def encode_value(value: Value) -> bytes:
+    """A register's value alone, as a store keeps it."""
+    return _encoder.encode(value)
+
+
+def decode_value(data: bytes) -> Value:
+    """The inverse of `encode_value`."""
+    value: Value = msgspec.msgpack.decode(data)
+    return value
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], frame: bytes) -> T:
+    if len(frame) > FRAME_BYTES_MAX:
+        raise RemoteProtocolError("size", f"{len(frame)} bytes, at most {FRAME_BYTES_MAX}")
+    if frame[:1] != _HEAD:
+        raise RemoteProtocolError("version", f"{frame[:1].hex() or 'none'}, not {VERSION}")
+    try:
+        return decoder.decode(memoryview(frame)[1:])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError) as error:
+        raise RemoteProtocolError("malformed", str(error)) from error
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise RemoteProtocolError("malformed", what)
+
+
+def _check_path(path: str) -> None:
+    if "\\" in path or "*" in path:
+        try:
+            canonical = path_text(path_keys(path)) == path
+        except ConfigError as error:
+            raise RemoteProtocolError("malformed", str(error)) from error
+        _require(canonical, f"path {path!r}")
+
+
+def _check_write(write: Write, writers: int) -> None:
+    _check_path(write.path)
+    _require(0 <= write.writer < writers, "writer")
+    if type(write.value) in (list, dict):
+        _require(write.value == {} or _is_list(write.value, 32), f"value at {write.path!r}")
+
+
+def _check_row(row: Row, writers: int) -> None:
+    _check_path(row.path)
+    _require(-1 <= row.writer < writers, "writer")
+    if type(row.value) in (list, dict):
+        _require(row.value == {} or _is_list(row.value, 32), f"value at {row.path!r}")
+
+
+def _check_counter(item: Total | Entry) -> None:
+    _check_path(item.path)
+    _require(counter.is_amount(item.amount), f"amount at {item.path!r}")
+
+
+def _is_list(value: Any, depth: int) -> bool:
+    if type(value) is list:
+        return depth > 0 and all(_is_list(item, depth - 1) for item in value)
+    return value is None or type(value) in (bool, int, float, str, bytes)
