@@ -10,8 +10,8 @@ so that floats, rounded once to integers of 1e-9 when they are counted, add up e
 order, and ints stay ints. An amount that has only the first part is written as that int: nearly
 all counters are, and it keeps them small in memory and on the wire.
 
-The lattice of amounts: bottom 0, `join` the maximum part by part, `leq` the order part by part. What
-a joined amount has beyond an older one is their `excess`; `add` sums the amounts of different
+The lattice of amounts: bottom 0, `join` the maximum part by part, `leq` the order part by part.
+What a joined amount has beyond an older one is their `excess`; `add` sums the amounts of different
 owners. A process' total carries a generation: within one generation totals join, a greater
 generation counts from zero, a smaller one is ignored (lexicographic product with a chain, Almeida
 et al., "Delta State Replicated Data Types", 2016, appendix B).

@@ -10,11 +10,14 @@ ids: a name travels once per message and not once per leaf.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-Value: TypeAlias = None | bool | int | float | str | bytes | list[Any] | dict[str, Any]
+if TYPE_CHECKING:
+    Value: TypeAlias = None | bool | int | float | str | bytes | list[Any] | dict[str, Any]
+else:
+    Value = Any  # msgspec decodes no union of str and bytes: the codec checks values by itself
 """What a register holds. A list holds the same, but no dict; a dict is only ever `{}`: presence."""
 
 Amount: TypeAlias = int | tuple[int, int, int, int]

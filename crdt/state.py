@@ -144,6 +144,10 @@ class State:
         """What is visible at exactly this path. O(depth), plus what is below where kinds meet."""
         return self._shown_register(path) or self._shown_counter(path)
 
+    def paths(self, after: str | None = None) -> Iterator[str]:
+        """All paths at which something is stored, sorted, behind `after`. O(log n) to begin."""
+        return _once(merge(self.map.index.after(after), self._cell_index.after(after)))
+
     def gone_by(self, path: str) -> tuple[int, str]:
         """The stamp and writer of what took away what a path once showed. O(depth + below).
 
@@ -156,11 +160,11 @@ class State:
     def rows(self, top: str | None = None) -> Iterator[tuple[str, Shown]]:
         """All that is visible at and below `top` (None: the root), sorted. O(log n + rows)."""
         if top is None:
-            paths: Iterable[str] = self._paths(self.map.index, self._cell_index)
+            paths: Iterable[str] = self.paths()
         else:
             paths = [
-                *([top] if top in self.map.index or top in self.cells else []),
-                *self._paths(self.map.index.below(top), self._cell_index.below(top)),
+                *([top] if top in self.map.leaves or top in self.cells else []),
+                *_once(merge(self.map.index.below(top), self._cell_index.below(top))),
             ]
         for path in paths:
             shown = self.shown(path)
@@ -184,16 +188,23 @@ class State:
         """A chunk of what is stored, sorted, behind the path `after` (None: from the start).
 
         The second value is the `after` of the next chunk, None behind the last. The entries are
-        those of `replica`.
-        The state may change between chunks: see `install`. O(log n + chunk).
+        those of `replica`. The state may change between chunks: see `install`. O(log n + chunk).
+        """
+        versions = (0, self.versions.get(replica, 0))
+        return self.fragment(replica, versions, self.paths(after), bytes_max)
+
+    def fragment(
+        self, replica: str, versions: tuple[int, int], paths: Iterator[str], bytes_max: int
+    ) -> tuple[Fragment, str | None]:
+        """What is stored at the next of these paths, until the fragment has about `bytes_max`.
+
+        The second value is the last path taken, None if there was none left. O(fragment).
         """
         writers: dict[str, int] = {}
-        fragment = Fragment(replica, 0, self.versions.get(replica, 0), [], [], [], [])
-        size = 0
+        fragment = Fragment(replica, *versions, [], [], [], [])
         last: str | None = None
-        for path in self._paths(self.map.index.after(after), self._cell_index.after(after)):
-            if size >= bytes_max:
-                break
+        size = 0
+        for path in paths:
             leaf, floor = self.map.leaves.get(path), self.map.floors.get(path)
             if floor is not None:
                 index = writers.setdefault(floor.writer, len(writers))
@@ -207,9 +218,9 @@ class State:
             if entry is not None:
                 fragment.entries.append(entry)
                 size += item_bytes(entry)
-            last = path
-        else:
-            last = None
+            if size >= bytes_max:
+                last = path
+                break
         fragment.writers.extend(writers)
         return fragment, last
 
@@ -307,10 +318,11 @@ class State:
     def _last_below(self, path: str) -> int:
         return max((self._last(p) for p in self._cell_index.below(path)), default=0)
 
-    @staticmethod
-    def _paths(registers: Iterable[str], counters: Iterable[str]) -> Iterator[str]:
-        previous = None
-        for path in merge(registers, counters):
-            if path != previous:
-                yield path
-            previous = path
+
+def _once(paths: Iterable[str]) -> Iterator[str]:
+    """Sorted paths without the repetitions."""
+    previous = None
+    for path in paths:
+        if path != previous:
+            yield path
+        previous = path

@@ -176,3 +176,10 @@ class Install:
     source: str
     chunks: tuple[SnapshotChunk, ...]
     deltas: tuple[Delta, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Effect: tell the operator, one line."""
+
+    text: str

@@ -27,6 +27,7 @@ _report = msgspec.msgpack.Decoder(Report)
 _stream = msgspec.msgpack.Decoder(Delta | Heartbeat | SnapshotChunk)
 _request = msgspec.msgpack.Decoder(SnapshotRequest)
 _HEAD = bytes([VERSION])
+_SCALARS = (type(None), bool, int, float, str, bytes)
 
 T = TypeVar("T")
 
@@ -128,15 +129,13 @@ def _check_path(path: str) -> None:
 def _check_write(write: Write, writers: int) -> None:
     _check_path(write.path)
     _require(0 <= write.writer < writers, "writer")
-    if type(write.value) in (list, dict):
-        _require(write.value == {} or _is_list(write.value, 32), f"value at {write.path!r}")
+    _require(_is_value(write.value), f"value at {write.path!r}")
 
 
 def _check_row(row: Row, writers: int) -> None:
     _check_path(row.path)
     _require(-1 <= row.writer < writers, "writer")
-    if type(row.value) in (list, dict):
-        _require(row.value == {} or _is_list(row.value, 32), f"value at {row.path!r}")
+    _require(_is_value(row.value), f"value at {row.path!r}")
 
 
 def _check_counter(item: Total | Entry) -> None:
@@ -144,7 +143,11 @@ def _check_counter(item: Total | Entry) -> None:
     _require(counter.is_amount(item.amount), f"amount at {item.path!r}")
 
 
+def _is_value(value: Any) -> bool:
+    return type(value) in _SCALARS or value == {} or _is_list(value, 32)
+
+
 def _is_list(value: Any, depth: int) -> bool:
     if type(value) is list:
         return depth > 0 and all(_is_list(item, depth - 1) for item in value)
-    return value is None or type(value) in (bool, int, float, str, bytes)
+    return type(value) in _SCALARS

@@ -1,0 +1,35 @@
+"""`shardlog aggregate`: the cluster's state in one place."""
+
+from __future__ import annotations
+
+import click
+
+from shardlog.cli.options import config_option
+from shardlog.collector.aggregator.config import AggregatorConfig
+from shardlog.collector.aggregator.shell import run
+from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, AGGREGATOR_SERVE
+
+
+@click.command()
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    default=AGGREGATOR_LISTEN,
+    show_default=True,
+    help="Where the collectors connect.",
+)
+@click.option(
+    "--serve",
+    metavar="ADDRESS",
+    default=AGGREGATOR_SERVE,
+    show_default=True,
+    help="Where monitors read the state.",
+)
+@click.option("--insecure", is_flag=True, help="Allow tcp addresses that other machines can reach.")
+@config_option("aggregate")
+def aggregate(listen: str, serve: str, insecure: bool) -> None:
+    """Compose the state of all hosts whose collectors connect, and serve it to monitors.
+
+    Prints `ready ADDRESS...` when it listens. SIGTERM ends it.
+    """
+    run(AggregatorConfig(listen=listen, serve=serve, insecure=insecure))

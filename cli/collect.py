@@ -1,0 +1,77 @@
+"""`shardlog collect`: the sidecar of one host."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import click
+
+from shardlog.cli.options import config_option
+from shardlog.collector.sidecar.config import SidecarConfig
+from shardlog.collector.sidecar.shell import run
+from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, collector_listen
+
+
+@click.command()
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    default=lambda: collector_listen(os.environ, os.getuid(), tempfile.gettempdir()),
+    show_default="the runtime directory's socket",
+    help="Where the blades of this host send.",
+)
+@click.option(
+    "--to",
+    metavar="ADDRESS",
+    multiple=True,
+    default=(AGGREGATOR_LISTEN,),
+    show_default=True,
+    help="An aggregator; may be given more than once.",
+)
+@click.option(
+    "--host",
+    metavar="NAME",
+    default=socket.gethostname,
+    show_default="the host's name",
+    help="What this host is called in the cluster.",
+)
+@click.option(
+    "--store",
+    metavar="DIR",
+    show_default="$XDG_STATE_HOME/shardlog/HOST",
+    help="Where counts outlive a restart.",
+)
+@click.option(
+    "--serve",
+    metavar="ADDRESS",
+    show_default="nowhere",
+    help="Where monitors may read this host's own state.",
+)
+@click.option("--insecure", is_flag=True, help="Allow tcp addresses that other machines can reach.")
+@config_option("collect")
+def collect(
+    listen: str,
+    to: tuple[str, ...],
+    host: str,
+    store: str | None,
+    serve: str | None,
+    insecure: bool,
+) -> None:
+    """Collect what the blades of this host log, and send it to the aggregators.
+
+    Prints `ready ADDRESS...` when it listens. SIGTERM drains what is under way and ends it.
+    """
+    state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    run(
+        SidecarConfig(
+            listen=listen,
+            to=to,
+            host=host,
+            store=store or f"{state_home}/shardlog/{host}",
+            serve=serve,
+            insecure=insecure,
+        )
+    )

@@ -1,0 +1,123 @@
+"""The aggregator's shell: sockets and clock around the machine. It obeys, it never decides."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import zmq
+
+from shardlog.collector import follow
+from shardlog.collector.aggregator.machine import Aggregator, AggregatorEffect
+from shardlog.collector.service import raise_files_limit, say_ready, say_stopping, stop_requests
+from shardlog.crdt.endpoint import snapshot_address
+from shardlog.crdt.errors import RemoteProtocolError
+from shardlog.crdt.replication.messages import Answer, Ask, Log, Publish
+from shardlog.crdt.wire import codec
+from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shardlog.collector.aggregator.config import AggregatorConfig
+    from shardlog.crdt.replication.messages import StreamMessage
+
+log = logging.getLogger("shardlog.aggregator")
+
+
+def run(config: AggregatorConfig) -> None:
+    """Run an aggregator until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: an address can't be used.
+    """
+    raise_files_limit()
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_requests())
+        machine = Aggregator(
+            config,
+            source=secrets.token_hex(8),
+            epoch=secrets.token_hex(8),
+            rng=random.Random(),
+            now_ns=time.time_ns(),
+            bytes_max=FRAME_BYTES_GOAL,
+        )
+        context = follow.new_context()
+        stack.callback(context.term)
+        _Shell(config, machine, context, stack).run(stop)
+
+
+class _Shell:
+    """The sockets of one aggregator. The routers are bound before what makes others use them."""
+
+    def __init__(
+        self,
+        config: AggregatorConfig,
+        machine: Aggregator,
+        context: follow.Context,
+        stack: ExitStack,
+    ) -> None:
+        self._config = config
+        self._machine = machine
+        self._poller = zmq.Poller()
+        self._ask = follow.router_bind(context, snapshot_address(config.listen))
+        stack.callback(self._ask.close)
+        self._sub = follow.sub_bind(context, config.listen)
+        stack.callback(self._sub.close)
+        self._answer = follow.router_bind(context, snapshot_address(config.serve))
+        stack.callback(self._answer.close)
+        self._publish = follow.xpub_bind(context, config.serve)
+        stack.callback(self._publish.close)
+        for socket in (self._ask, self._sub, self._answer, self._publish):
+            self._poller.register(socket, zmq.POLLIN)
+
+    def run(self, stop: int) -> None:
+        """Receive, step, obey, re-arm."""
+        say_ready(self._config.listen, self._config.serve)
+        self._poller.register(stop, zmq.POLLIN)
+        while True:
+            wait_ns = self._machine.next_timer_ns() - time.time_ns()
+            if stop in dict(self._poller.poll(follow.wait_ms(wait_ns))):
+                say_stopping()
+                return
+            now_ns = time.time_ns()
+            self._receive(now_ns)
+            self._machine.handle_timer(now_ns)
+            for effect in self._machine.take_effects():
+                self._obey(effect)
+
+    def _receive(self, now_ns: int) -> None:
+        for frame in follow.drain(self._sub):
+            self._stream(codec.decode_published, frame, now_ns)
+        for _, *rest in follow.drain_multipart(self._ask):
+            self._stream(codec.decode_stream, rest[-1] if rest else b"", now_ns)
+        for subscription in follow.drain(self._publish):
+            if subscription[:1] == b"\x01":
+                self._machine.subscribed(now_ns)
+        for peer, *rest in follow.drain_multipart(self._answer):
+            try:
+                request = codec.decode_request(rest[-1] if rest else b"")
+                self._machine.request(peer, request)
+            except RemoteProtocolError as error:
+                self._machine.refuse(error.reason, f"a request: {error}")
+
+    def _stream(self, decode: Callable[[bytes], StreamMessage], frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.receive(decode(frame), now_ns)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"a collector's stream: {error}")
+
+    def _obey(self, effect: AggregatorEffect) -> None:
+        match effect:
+            case Publish(_, message):
+                self._publish.send(codec.encode_published(message))
+            case Answer(_, peer, chunk):
+                follow.offer(self._answer, [peer, codec.encode(chunk)])
+            case Ask(source, request):
+                follow.offer(self._ask, [source.encode(), codec.encode(request)])
+            case Log(text):
+                log.warning(text)

@@ -1,0 +1,43 @@
+"""What a collector can be told, validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shardlog.crdt.endpoint import check_address
+from shardlog.crdt.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarConfig:
+    """Settings of one collector. Raises ConfigError for what can't work."""
+
+    listen: str
+    """The address at which blades of this host send."""
+    to: tuple[str, ...]
+    """The aggregators' addresses: each gets the same stream."""
+    host: str
+    """The name of this host in the cluster."""
+    store: str
+    """The folder in which counts and registers outlive a restart."""
+    serve: str | None = None
+    """Where monitors may read this host's own state; None: nowhere."""
+    insecure: bool = False
+    """Whether tcp addresses beyond loopback are allowed, without encryption."""
+    heartbeat_interval_ms: int = 1000
+    lost_after_ms: int = 5000
+    """A process that is silent for so long is called lost, until it speaks again."""
+    presence_interval_ms: int = 5000
+    """How often the time at which each process was last heard is published."""
+    max_skew_ms: int = 3_600_000
+    """Registers and floors stamped further ahead than this are refused."""
+    paths_max: int = 1_000_000
+    """New paths beyond this are refused."""
+
+    def __post_init__(self) -> None:
+        for address in (self.listen, *self.to, *([self.serve] if self.serve else [])):
+            check_address(address, insecure=self.insecure)
+        if not self.host:
+            raise ConfigError("the host needs a name: --host NAME")
+        if self.lost_after_ms < 3 * self.heartbeat_interval_ms:
+            raise ConfigError("lost_after_ms must span at least three heartbeats")

@@ -1,0 +1,314 @@
+"""The collector's machine: the reports of a host's processes become its state and its stream.
+
+Theory of operation. The collector's store is one replica of the cluster's counter. Per (process,
+path) it keeps the highest total heard; only what a report has beyond it is added to the replica's
+own entry of that path. Totals are absolute, so a report may come twice, late or in another order
+and adds nothing the second time (Almeida and Baquero, "Scalable Eventually Consistent Counters over
+Unreliable Networks", 2013, section 4, do the same with a handoff). Registers and floors merge into
+the state as they are.
+
+Reports are taken in one after the other; `take_effects` closes the batch. Its effects are to be
+obeyed in order: Persist (one transaction: marks, entries and registers together) BEFORE Publish,
+so that nothing is seen that a restart would take back, and Answer last, so that a snapshot holds
+nothing that was not published. The replica's version counts the fragments that it published.
+
+The clock is looked at once, here, at admission: a register or floor stamped too far ahead is
+refused and counted; a count's stamp is cut to now instead, for a count is never refused for its
+time.
+
+Known anomalies. A process is called lost by its silence, a paused one too, until it speaks again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from shardlog.collector.batch import Persist, Restored
+from shardlog.crdt import counter
+from shardlog.crdt.delta import Entry, Fragment
+from shardlog.crdt.path import RESERVED, path_keys, path_text
+from shardlog.crdt.process_id import blade_of
+from shardlog.crdt.replication.messages import (
+    Answer,
+    HostStatus,
+    Log,
+    Publish,
+    SnapshotRequest,
+)
+from shardlog.crdt.replication.publisher import Publisher
+from shardlog.crdt.replication.view import View
+from shardlog.crdt.stamp import StampClock
+from shardlog.crdt.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shardlog.collector.sidecar.config import SidecarConfig
+    from shardlog.crdt.delta import Amount, Total, Value
+    from shardlog.crdt.replication.messages import Report
+
+MS = 1_000_000
+PROCESS_BYTES_MAX = 512
+
+
+@dataclass(slots=True)
+class _Process:
+    """What is known of a process that has not said bye."""
+
+    heard_ns: int
+    sent_ns: int
+    published_ns: int = 0
+    is_lost: bool = False
+
+
+SidecarEffect = Persist | Publish | Answer | Log
+
+
+class Sidecar:
+    """One collector. `process` is its own process id, `epoch` a text that no earlier run had."""
+
+    def __init__(
+        self,
+        config: SidecarConfig,
+        restored: Restored,
+        *,
+        process: str,
+        epoch: str,
+        now_ns: int,
+        bytes_max: int,
+    ) -> None:
+        self.state = State()
+        self.refused: dict[str, int] = {}
+        self._config = config
+        self.replica = restored.replica
+        self._process = process
+        self._bytes_max = bytes_max
+        self._clock = StampClock()
+        self._version = restored.version
+        self._marks = restored.marks
+        self._processes: dict[str, _Process] = {}
+        self._tick_ns = now_ns
+        interval_ms = config.heartbeat_interval_ms
+        self._up = Publisher(self.replica, epoch, lanes=1, interval_ms=interval_ms)
+        self._view = (
+            View(self.state, self.replica, epoch, interval_ms=interval_ms, bytes_max=bytes_max)
+            if config.serve
+            else None
+        )
+        self._dirty_marks: dict[tuple[str, str], counter.Mark] = {}
+        self._dirty_entries: dict[str, Entry] = {}
+        self._requests: list[tuple[Literal["up", "serve"], bytes, SnapshotRequest]] = []
+        self._beats: list[Publish] = []
+        self._logs: list[Log] = []
+        self._restore(restored, now_ns)
+
+    def receive(self, report: Report, now_ns: int) -> None:
+        """Take in what a process said. O(size), each item as `State.write` or `State.put`."""
+        process = report.process
+        if not blade_of(process) or len(process.encode()) > PROCESS_BYTES_MAX:
+            self.refuse("process", f"{process[:80]!r} is no process id", now_ns)
+            return
+        self._hear(report, now_ns)
+        latest_ns = now_ns + self._config.max_skew_ms * MS
+        for erase in report.erases:
+            if self._admit(erase.path, erase.stamp, latest_ns, process, now_ns):
+                self.state.erase(erase.path, erase.stamp, process)
+        for write in report.writes:
+            if self._admit(write.path, write.stamp, latest_ns, process, now_ns):
+                self.state.write(write.path, write.stamp, process, write.value)
+        for total in report.totals:
+            self._count(process, total, now_ns)
+
+    def request(
+        self, channel: Literal["up", "serve"], peer: bytes, request: SnapshotRequest
+    ) -> None:
+        """Take in a request for a chunk of a snapshot; it is answered behind this batch."""
+        self._requests.append((channel, peer, request))
+
+    def subscribed(self, channel: Literal["up", "serve"], now_ns: int) -> None:
+        """Somebody new follows: beat at once, so that they need not wait for the next beat."""
+        self._beat(channel, now_ns)
+
+    def refuse(self, reason: str, detail: str, now_ns: int) -> None:
+        """Count something that was turned away, and name the first of each reason."""
+        if reason not in self.refused:
+            self._logs.append(Log(f"refused ({reason}): {detail}; further ones are only counted"))
+        self.note(f"refused/{reason}", now_ns)
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def note(self, what: str, now_ns: int) -> None:
+        """Count something in this collector's own health."""
+        path = f"{path_text((RESERVED, 'health', 'collector', self._config.host))}/{what}"
+        self._add(path, 1, now_ns, now_ns)
+
+    def next_timer_ns(self) -> int:
+        """When `handle_timer` is due."""
+        return self._up.next_heartbeat_ns
+
+    def handle_timer(self, now_ns: int) -> None:
+        """Beat; see who has gone silent. O(processes)."""
+        if now_ns < self._up.next_heartbeat_ns:
+            return
+        away_ns = now_ns - self._tick_ns - self._config.heartbeat_interval_ms * MS
+        self._tick_ns = now_ns
+        for process, known in self._processes.items():
+            # Whoever was paused itself has heard nobody meanwhile.
+            known.heard_ns += max(away_ns, 0)
+            if not known.is_lost and now_ns - known.heard_ns > self._config.lost_after_ms * MS:
+                known.is_lost = True
+                self._say(process, "status", "lost", now_ns)
+            if known.heard_ns - known.published_ns >= self._config.presence_interval_ms * MS:
+                known.published_ns = known.heard_ns
+                self._say(process, "heard", known.heard_ns, now_ns)
+        self._beat("up", now_ns)
+        if self._view is not None:
+            self._beat("serve", now_ns)
+
+    def take_effects(self) -> list[SidecarEffect]:
+        """Close the batch: Persist, then Publish, then Answer; Log last. O(what changed)."""
+        effects: list[SidecarEffect] = []
+        touched = self.state.take_touched()
+        fragments = list(self._fragments(touched))
+        if fragments or self._dirty_marks:
+            effects.append(self._persist(touched))
+        effects += (Publish("up", self._up.delta(0, fragment)) for fragment in fragments)
+        if self._view is not None:
+            effects += self._view.publish(touched)
+        effects += self._beats
+        effects += (self._answer(*request) for request in self._requests)
+        effects += self._logs
+        self._beats, self._requests, self._logs = [], [], []
+        return effects
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError unless every entry of a counter is the sum of what was heard."""
+        self.state.check_invariants()
+        assert not self._dirty_marks, "a batch is open"
+
+    def _restore(self, restored: Restored, now_ns: int) -> None:
+        self.state.versions[self.replica] = self._version
+        for entry in restored.entries:
+            self.state.put(self.replica, entry)
+        for path, leaf, floor in restored.registers:
+            if floor is not None:
+                self.state.erase(path, *floor)
+            if leaf is not None:
+                self.state.write(path, *leaf)
+                keys = path_keys(path)
+                is_status = keys[:2] == (RESERVED, "presence") and keys[4:] == ("status",)
+                if is_status and leaf.value == "up":
+                    self._processes[str(keys[3])] = _Process(now_ns, now_ns)
+        self.state.take_touched()
+
+    def _hear(self, report: Report, now_ns: int) -> None:
+        process = report.process
+        if report.final:
+            self._processes.pop(process, None)
+            self._say(process, "heard", now_ns, now_ns)
+            return
+        known = self._processes.get(process)
+        if known is None:
+            known = self._processes[process] = _Process(now_ns, report.sent_ns, now_ns)
+            self._say(process, "heard", now_ns, now_ns)
+        known.heard_ns = now_ns
+        known.sent_ns = max(known.sent_ns, report.sent_ns)
+        if known.is_lost:
+            known.is_lost = False
+            self._say(process, "status", "up", now_ns)
+
+    def _say(self, process: str, key: str, value: Value, now_ns: int) -> None:
+        """Write into a process' presence record, above whatever is there."""
+        path = path_text((RESERVED, "presence", blade_of(process), process, key))
+        leaf = self.state.map.leaves.get(path)
+        above_ns = now_ns if leaf is None else max(now_ns, leaf.stamp + 1)
+        self.state.write(path, self._clock.stamp(above_ns), self._process, value)
+
+    def _admit(self, path: str, stamp: int, latest_ns: int, process: str, now_ns: int) -> bool:
+        if stamp > latest_ns:
+            ahead_s = (stamp - now_ns) // (1000 * MS)
+            detail = f"the clock of {blade_of(process)} is {ahead_s} s ahead, at {path!r}"
+            self.refuse("skew", detail, now_ns)
+            return False
+        return path in self.state.map.leaves or self._has_room(path, process, now_ns)
+
+    def _has_room(self, path: str, process: str, now_ns: int) -> bool:
+        if len(self.state.map) + len(self.state.cells) < self._config.paths_max:
+            return True
+        if path.startswith(f"{RESERVED}/"):
+            return True
+        detail = (
+            f"{self._config.paths_max} paths are held, {path!r} of {blade_of(process)} is one more"
+        )
+        self.refuse("paths", detail, now_ns)
+        return False
+
+    def _count(self, process: str, total: Total, now_ns: int) -> None:
+        path = total.path
+        marks = self._marks.setdefault(process, {})
+        old = marks.get(path, counter.NEVER)
+        mark, more = old.advance(total.generation, total.amount)
+        if mark == old:
+            return
+        if path not in self.state.cells and not self._has_room(path, process, now_ns):
+            return
+        if more and not self._add(path, more, total.born, min(total.last, now_ns)):
+            self.refuse("overflow", f"{path!r} of {blade_of(process)}", now_ns)
+            return
+        marks[path] = self._dirty_marks[process, path] = mark
+
+    def _add(self, path: str, more: Amount, born: int, last: int) -> bool:
+        old = self.state.cells.get(path, {}).get(self.replica)
+        if old is None:
+            entry = Entry(path, min(born, last), last, more)
+        else:
+            entry = Entry(
+                path, min(old.born, born), max(old.last, last), counter.add(old.amount, more)
+            )
+        if not counter.fits(entry.amount):
+            return False
+        self.state.put(self.replica, entry)
+        self._dirty_entries[path] = entry
+        return True
+
+    def _fragments(self, touched: list[str]) -> Iterator[Fragment]:
+        """What changed, in fragments of which each is one version."""
+        paths = iter(touched)
+        more = bool(touched)
+        while more:
+            versions = (self._version, self._version + 1)
+            fragment, last = self.state.fragment(self.replica, versions, paths, self._bytes_max)
+            more = last is not None
+            if fragment.writes or fragment.erases or fragment.entries:
+                self._version = self.state.versions[self.replica] = fragment.to_version
+                yield fragment
+
+    def _persist(self, touched: list[str]) -> Persist:
+        leaves, floors = self.state.map.leaves, self.state.map.floors
+        persist = Persist(
+            self._version,
+            tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items()),
+            tuple(self._dirty_entries.values()),
+            tuple((path, leaves.get(path), floors.get(path)) for path in touched),
+        )
+        self._dirty_marks, self._dirty_entries = {}, {}
+        return persist
+
+    def _beat(self, channel: Literal["up", "serve"], now_ns: int) -> None:
+        heard = [known.sent_ns for known in self._processes.values() if not known.is_lost]
+        status = HostStatus(
+            self._config.host, self.replica, "live", now_ns, min(heard, default=now_ns)
+        )
+        if channel == "up":
+            beat = self._up.heartbeat(now_ns, [status], self.refused)
+            self._beats.append(Publish("up", beat))
+        elif self._view is not None:
+            self._beats.append(self._view.heartbeat(now_ns, [status], self.refused))
+
+    def _answer(
+        self, channel: Literal["up", "serve"], peer: bytes, request: SnapshotRequest
+    ) -> Answer:
+        if channel == "serve" and self._view is not None:
+            return self._view.answer(peer, request)
+        fragment, following = self.state.snapshot(self.replica, request.after, self._bytes_max)
+        return Answer("up", peer, self._up.chunk(request, fragment, following))

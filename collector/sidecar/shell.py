@@ -1,0 +1,222 @@
+"""The collector's shell: sockets, store and clock around the machine. It obeys, it decides not."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import sqlite3
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from shardlog.collector import follow
+from shardlog.collector.batch import Persist
+from shardlog.collector.service import raise_files_limit, say_ready, say_stopping, stop_requests
+from shardlog.collector.sidecar.machine import Sidecar, SidecarEffect
+from shardlog.collector.store import Store
+from shardlog.crdt.endpoint import snapshot_address
+from shardlog.crdt.errors import ConfigError, RemoteProtocolError
+from shardlog.crdt.process_id import process_id
+from shardlog.crdt.replication.messages import Answer, Log, Publish
+from shardlog.crdt.wire import codec
+from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shardlog.collector.sidecar.config import SidecarConfig
+
+MS = 1_000_000
+DRAIN_MS = 500
+"""How long a stopping collector waits for another report before it closes."""
+LAST_WORDS_MS = 1000
+
+log = logging.getLogger("shardlog.collector")
+
+
+def run(config: SidecarConfig) -> None:
+    """Run a collector until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: an address, the store or the folder of the socket can't be used.
+    """
+    raise_files_limit()
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_requests())
+        stack.enter_context(_sole_owner(config.listen))
+        store = Store(config.store)
+        stack.callback(store.close)
+        machine = Sidecar(
+            config,
+            store.load(),
+            process=process_id(
+                config.host, config.host, "", os.getpid(), time.time_ns(), secrets.token_hex(4)
+            ),
+            epoch=secrets.token_hex(8),
+            now_ns=time.time_ns(),
+            bytes_max=FRAME_BYTES_GOAL,
+        )
+        context = follow.new_context()
+        stack.callback(context.term)
+        _Shell(config, machine, store, context, stack).run(stop)
+
+
+class _Shell:
+    """The sockets of one collector."""
+
+    def __init__(
+        self,
+        config: SidecarConfig,
+        machine: Sidecar,
+        store: Store,
+        context: follow.Context,
+        stack: ExitStack,
+    ) -> None:
+        self._config = config
+        self._machine = machine
+        self._store = store
+        self._poller = zmq.Poller()
+        self._store_fails = False
+        open_socket = stack.callback
+
+        self._pull = follow.pull_bind(context, config.listen)
+        open_socket(self._pull.close)
+        self._monitor = self._pull.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        open_socket(self._pull.disable_monitor)
+        self._publishers: dict[Literal["up", "serve"], follow.Socket] = {}
+        self._answerers: dict[bytes, follow.Socket] = {}
+        replica = machine.replica.encode()
+        if config.to:
+            up = follow.xpub_connect(context, *config.to)
+            open_socket(lambda: up.close(linger=LAST_WORDS_MS))
+            self._publishers["up"] = up
+        for address in config.to:
+            dealer = follow.dealer_connect(context, snapshot_address(address), replica)
+            open_socket(dealer.close)
+            self._answerers[address.encode()] = dealer
+        if config.serve:
+            serve = follow.xpub_bind(context, config.serve)
+            open_socket(serve.close)
+            self._publishers["serve"] = serve
+            self._router = follow.router_bind(context, snapshot_address(config.serve))
+            open_socket(self._router.close)
+            self._poller.register(self._router, zmq.POLLIN)
+        for polled in (self._pull, self._monitor, *self._publishers.values()):
+            self._poller.register(polled, zmq.POLLIN)
+        for polled in self._answerers.values():
+            self._poller.register(polled, zmq.POLLIN)
+
+    def run(self, stop: int) -> None:
+        """Receive, step, obey, re-arm; on a request to stop, drain and end."""
+        say_ready(self._config.listen, *([self._config.serve] if self._config.serve else []))
+        self._poller.register(stop, zmq.POLLIN)
+        stopping_ns: int | None = None
+        while stopping_ns is None or time.time_ns() < stopping_ns:
+            wait_ns = self._machine.next_timer_ns() - time.time_ns()
+            if stopping_ns is not None:
+                wait_ns = min(wait_ns, stopping_ns - time.time_ns())
+            ready = dict(self._poller.poll(follow.wait_ms(wait_ns)))
+            if stop in ready:
+                say_stopping()
+                self._poller.unregister(stop)
+                stopping_ns = time.time_ns() + DRAIN_MS * MS
+            now_ns = time.time_ns()
+            if self._receive(now_ns) and stopping_ns is not None:
+                stopping_ns = now_ns + DRAIN_MS * MS
+            self._machine.handle_timer(now_ns)
+            for effect in self._machine.take_effects():
+                self._obey(effect)
+
+    def _receive(self, now_ns: int) -> int:
+        """Hand all that has arrived to the machine; how many reports there were."""
+        frames = follow.drain(self._pull)
+        for frame in frames:
+            try:
+                self._machine.receive(codec.decode_report(frame), now_ns)
+            except RemoteProtocolError as error:
+                self._machine.refuse(error.reason, f"a report: {error}", now_ns)
+        for channel, publisher in self._publishers.items():
+            for subscription in follow.drain(publisher):
+                if subscription[:1] == b"\x01":
+                    self._machine.subscribed(channel, now_ns)
+        for address, dealer in self._answerers.items():
+            for frame in follow.drain(dealer):
+                self._request("up", address, frame, now_ns)
+        if self._config.serve:
+            for peer, *rest in follow.drain_multipart(self._router):
+                self._request("serve", peer, rest[-1] if rest else b"", now_ns)
+        while self._monitor.poll(0):
+            recv_monitor_message(self._monitor)
+            self._machine.note("disconnects", now_ns)
+        return len(frames)
+
+    def _request(
+        self, channel: Literal["up", "serve"], peer: bytes, frame: bytes, now_ns: int
+    ) -> None:
+        try:
+            self._machine.request(channel, peer, codec.decode_request(frame))
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"a request: {error}", now_ns)
+
+    def _obey(self, effect: SidecarEffect) -> None:
+        match effect:
+            case Persist():
+                self._persist(effect)
+            case Publish(channel, message):
+                publisher = self._publishers.get(channel)
+                if publisher is not None:
+                    publisher.send(codec.encode_published(message))
+            case Answer("up", peer, chunk):
+                follow.offer(self._answerers[peer], [codec.encode(chunk)])
+            case Answer(_, peer, chunk):
+                follow.offer(self._router, [peer, codec.encode(chunk)])
+            case Log(text):
+                log.warning(text)
+
+    def _persist(self, batch: Persist) -> None:
+        try:
+            self._store.commit(batch)
+            self._store_fails = False
+        except sqlite3.Error as error:
+            if not self._store_fails:
+                log.error(
+                    "%s can't be written: %s; going on in memory, what comes now is lost at a "
+                    "restart",
+                    self._store.path,
+                    error,
+                )
+            self._store_fails = True
+
+
+@contextmanager
+def _sole_owner(listen: str) -> Iterator[None]:
+    """Holds the lock beside an ipc socket: a second bind would silently steal it."""
+    if not listen.startswith("ipc://"):
+        yield
+        return
+    path = Path(listen.removeprefix("ipc://"))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{listen}: {error.strerror}: {error.filename}") from error
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise ConfigError(
+            f"{listen}: another collector listens there; end it, or use another --listen"
+        ) from error
+    umask = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        path.unlink(missing_ok=True)
+        os.close(lock)

@@ -1,0 +1,88 @@
+"""What shows, as a stream of changes for monitors: 64 lanes by the root key.
+
+A monitor need not know how deltas merge: it is told, per path, what shows there now. Changes are
+made from the state after a batch, so a path that changed many times within it travels once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shardlog.crdt.delta import ERASED, Write, item_bytes
+from shardlog.crdt.replication.messages import LANES, Answer, Changes, Publish, Row, lane_of
+from shardlog.crdt.replication.publisher import Publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shardlog.crdt.replication.messages import HostStatus, SnapshotRequest
+    from shardlog.crdt.state import State
+
+
+class View:
+    """The stream of what shows in `state`, in messages of about `bytes_max` bytes."""
+
+    def __init__(
+        self, state: State, source: str, epoch: str, *, interval_ms: int, bytes_max: int
+    ) -> None:
+        self._state = state
+        self._bytes_max = bytes_max
+        self._stream = Publisher(source, epoch, lanes=LANES, interval_ms=interval_ms)
+
+    def heartbeat(self, now_ns: int, hosts: list[HostStatus], refused: dict[str, int]) -> Publish:
+        """A heartbeat. O(lanes + hosts)."""
+        return Publish("serve", self._stream.heartbeat(now_ns, hosts, refused))
+
+    def publish(self, touched: Iterable[str]) -> list[Publish]:
+        """What these paths show now. O(their number x depth)."""
+        batches: dict[int, _Batch] = {}
+        effects = []
+        for path in touched:
+            lane = lane_of(path)
+            batch = batches.setdefault(lane, _Batch())
+            batch.add(self._state, path)
+            if batch.size >= self._bytes_max:
+                effects.append(Publish("serve", self._stream.delta(lane, batch.changes())))
+                del batches[lane]
+        for lane, batch in batches.items():
+            effects.append(Publish("serve", self._stream.delta(lane, batch.changes())))
+        return effects
+
+    def answer(self, peer: bytes, request: SnapshotRequest) -> Answer:
+        """The chunk that was asked for: what shows behind the path `after`. O(log n + chunk)."""
+        batch = _Batch()
+        following = None
+        last = None
+        for path in self._state.paths(request.after):
+            if batch.size >= self._bytes_max:
+                following = last
+                break
+            if self._state.shown(path) is not None:
+                batch.add(self._state, path)
+            last = path
+        return Answer("serve", peer, self._stream.chunk(request, batch.changes(), following))
+
+
+class _Batch:
+    """Rows on their way into one message."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._writers: dict[str, int] = {}
+        self._rows: list[Row] = []
+
+    def add(self, state: State, path: str) -> None:
+        shown = state.shown(path)
+        if shown is None:
+            stamp, by = state.gone_by(path)
+            row = Row(path, ERASED, None, stamp, self._writer(by))
+        else:
+            row = Row(path, shown.kind, shown.value, shown.stamp, self._writer(shown.writer))
+        self._rows.append(row)
+        self.size += item_bytes(Write(path, row.stamp, 0, row.value))
+
+    def changes(self) -> Changes:
+        return Changes(list(self._writers), self._rows)
+
+    def _writer(self, process: str) -> int:
+        return self._writers.setdefault(process, len(self._writers)) if process else -1
