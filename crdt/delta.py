@@ -10,7 +10,7 @@ ids: a name travels once per message and not once per leaf.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,9 @@ else:
 Amount: TypeAlias = int | tuple[int, int, int, int]
 """A counter's total, see `shardlog.crdt.counter`."""
 
+Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Times, sequences, versions and generations: what 63 bits hold."""
+
 REGISTER: Literal[0] = 0
 COUNTER: Literal[1] = 1
 ERASED: Literal[2] = 2
@@ -34,7 +37,7 @@ class Write(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A register's newest write. `stamp` is wall-clock ns, strictly increasing per process."""
 
     path: str
-    stamp: int
+    stamp: Natural
     writer: int
     value: Value
 
@@ -46,7 +49,7 @@ class Erase(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """
 
     path: str
-    stamp: int
+    stamp: Natural
     writer: int
 
 
@@ -58,9 +61,9 @@ class Total(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """
 
     path: str
-    generation: int
-    born: int
-    last: int
+    generation: Natural
+    born: Natural
+    last: Natural
     amount: Amount
 
 
@@ -68,8 +71,8 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One replica's entry of the cluster's counter at a path: the sum of its processes' totals."""
 
     path: str
-    born: int
-    last: int
+    born: Natural
+    last: Natural
     amount: Amount
 
 
@@ -80,8 +83,8 @@ class Fragment(msgspec.Struct, array_like=True, frozen=True, tag="fragment"):
     """
 
     replica: str
-    from_version: int
-    to_version: int
+    from_version: Natural
+    to_version: Natural
     writers: list[str]
     writes: list[Write]
     erases: list[Erase]

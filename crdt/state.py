@@ -85,6 +85,8 @@ class State:
         """Merge a floor; whether it was news. O(depth + log n + what is below)."""
         touched = self.map.erase(path, stamp, writer)
         if touched:
+            if not self._mixed and self.cells:
+                self._mixed = any(p in self.cells for p in ancestors(path))
             self._touch(path, touched)
             self._touched.update(dict.fromkeys(self._cell_index.below(path)))
         return bool(touched)

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from shardlog.crdt.delta import Erase, Fragment, Total, Value, Write
+from shardlog.crdt.delta import Erase, Fragment, Natural, Total, Value, Write
 from shardlog.crdt.path import root_key
 
 LANES = 64
@@ -40,8 +40,8 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
     """
 
     process: str
-    sequence: int
-    sent_ns: int
+    sequence: Natural
+    sent_ns: Natural
     final: bool
     writes: list[Write]
     erases: list[Erase]
@@ -57,7 +57,7 @@ class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
     path: str
     kind: Literal[0, 1, 2, 3]
     value: Value
-    stamp: int
+    stamp: Natural
     writer: int
 
 
@@ -78,8 +78,8 @@ class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     host: str
     replica: str
     status: Literal["live", "syncing", "stale"]
-    since_ns: int
-    watermark_ns: int
+    since_ns: Natural
+    watermark_ns: Natural
 
 
 class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
@@ -88,7 +88,7 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
     source: str
     epoch: str
     lane: int
-    sequence: int
+    sequence: Natural
     body: Fragment | Changes
 
 
@@ -100,8 +100,8 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
 
     source: str
     epoch: str
-    at_ns: int
-    interval_ms: int
+    at_ns: Natural
+    interval_ms: Natural
     sequences: list[int]
     hosts: list[HostStatus]
     refused: dict[str, int]
@@ -113,7 +113,7 @@ class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request
     Whoever answers keeps nothing between two chunks, so requests may be repeated at will.
     """
 
-    request: int
+    request: Natural
     after: str | None
 
 
@@ -127,7 +127,7 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
 
     source: str
     epoch: str
-    request: int
+    request: Natural
     after: str | None
     next: str | None
     sequences: list[int]

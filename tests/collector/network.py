@@ -1,0 +1,177 @@
+"""Collectors, aggregators and the links between them, in one process, on virtual time.
+
+The machines are the real ones. A link loses, repeats and delays messages as its seed says, but
+keeps those of one sender in order, as a connection does; `heal` makes all links perfect.
+"""
+
+from __future__ import annotations
+
+import heapq
+from functools import partial
+from itertools import count
+from random import Random
+from typing import TYPE_CHECKING
+
+from shardlog.collector.aggregator.config import AggregatorConfig
+from shardlog.collector.aggregator.machine import Aggregator
+from shardlog.collector.batch import Persist, Restored
+from shardlog.collector.sidecar.config import SidecarConfig
+from shardlog.collector.sidecar.machine import Sidecar
+from shardlog.crdt.delta import Total, Write
+from shardlog.crdt.replication.messages import Answer, Ask, Publish, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shardlog.crdt.counter import Mark
+    from shardlog.crdt.delta import Entry
+    from shardlog.crdt.lww_map import Floor, Leaf
+    from shardlog.crdt.replication.messages import StreamMessage
+
+MS = 1_000_000
+START = 1_700_000_000_000 * MS
+
+
+def stored(batches: list[Persist], replica: str) -> Restored:
+    """What a store holds after these batches."""
+    marks: dict[str, dict[str, Mark]] = {}
+    entries: dict[str, Entry] = {}
+    registers: dict[str, tuple[str, Leaf | None, Floor | None]] = {}
+    for batch in batches:
+        for process, path, mark in batch.marks:
+            marks.setdefault(process, {})[path] = mark
+        entries.update({entry.path: entry for entry in batch.entries})
+        registers.update({row[0]: row for row in batch.registers})
+    return Restored(
+        replica=replica,
+        version=batches[-1].version if batches else 0,
+        marks=marks,
+        entries=tuple(entries.values()),
+        registers=tuple(row for row in registers.values() if row[1] or row[2]),
+    )
+
+
+class Network:
+    """So many hosts, each with one process that counts and writes, under so many aggregators."""
+
+    def __init__(self, hosts: int, aggregators: int, seed: int, loss: float = 0.2) -> None:
+        self.rng = Random(seed)
+        self.now_ns = START
+        self.loss = loss
+        self.counted = 0
+        self._order = count()
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._arrivals: dict[tuple[str, int, int], int] = {}
+        self._totals = [0] * hosts
+        self._stores: list[list[Persist]] = [[] for _ in range(hosts)]
+        self._epochs = count()
+        self.sidecars = [self._start(host) for host in range(hosts)]
+        self.aggregators = [self.start_aggregator() for _ in range(aggregators)]
+
+    def start_aggregator(self) -> Aggregator:
+        """A new, empty aggregator."""
+        return Aggregator(
+            AggregatorConfig(listen="ipc:///l", serve="ipc:///v"),
+            source="aggregator",
+            epoch=f"epoch-{next(self._epochs)}",
+            rng=self.rng,
+            now_ns=self.now_ns,
+            bytes_max=2000,
+        )
+
+    def restart(self, host: int) -> None:
+        """Kill a host's collector and start it again on what its store holds."""
+        self.sidecars[host] = self._start(host)
+
+    def say(self, host: int) -> None:
+        """The host's process counts, writes, and sends its whole total."""
+        amount = self.rng.randint(1, 9)
+        self.counted += amount
+        self._totals[host] += amount
+        process = f"blade-{host}@host-{host}:1"
+        report = Report(
+            process,
+            self._totals[host],
+            self.now_ns,
+            False,
+            [
+                Write(f"hosts/{host}/at", self.now_ns, 0, amount),
+                Write("last", self.now_ns, 0, host),
+            ],
+            [],
+            [Total(f"hosts/{host}/n", 1, START, self.now_ns, self._totals[host])],
+        )
+        self.sidecars[host].receive(report, self.now_ns)
+        self._obey_sidecar(host)
+
+    def run(self, duration_ms: int) -> None:
+        """Let virtual time pass; timers and deliveries happen in their order."""
+        end_ns = self.now_ns + duration_ms * MS
+        while self.now_ns < end_ns:
+            while self._events and self._events[0][0] <= self.now_ns:
+                heapq.heappop(self._events)[2]()
+            for host, sidecar in enumerate(self.sidecars):
+                if sidecar.next_timer_ns() <= self.now_ns:
+                    sidecar.handle_timer(self.now_ns)
+                    self._obey_sidecar(host)
+            for aggregator in self.aggregators:
+                if aggregator.next_timer_ns() <= self.now_ns:
+                    aggregator.handle_timer(self.now_ns)
+                    self._obey_aggregator(aggregator)
+            timers = [sidecar.next_timer_ns() for sidecar in self.sidecars]
+            timers += [aggregator.next_timer_ns() for aggregator in self.aggregators]
+            events = [self._events[0][0]] if self._events else []
+            self.now_ns = max(self.now_ns, min([*timers, *events, end_ns]))
+
+    def heal(self) -> None:
+        """From now on nothing is lost; enough time for everybody to notice."""
+        self.loss = 0.0
+        self.run(90_000)
+
+    def _start(self, host: int) -> Sidecar:
+        batches = self._stores[host]
+        return Sidecar(
+            SidecarConfig(listen="ipc:///c", to=("ipc:///l",), host=f"host-{host}", store="/s"),
+            stored(batches, f"replica-{host}"),
+            process=f"host-{host}@host-{host}:{len(batches)}",
+            epoch=f"epoch-{next(self._epochs)}",
+            now_ns=self.now_ns,
+            bytes_max=2000,
+        )
+
+    def _send(self, link: tuple[str, int, int], deliver: Callable[[], None]) -> None:
+        for _ in range(1 + (self.rng.random() < self.loss / 4)):
+            if self.rng.random() < self.loss:
+                continue
+            delay_ns = self.rng.randint(0, 50 * MS)
+            at_ns = max(self.now_ns + delay_ns, self._arrivals.get(link, 0))
+            self._arrivals[link] = at_ns
+            heapq.heappush(self._events, (at_ns, next(self._order), deliver))
+
+    def _obey_sidecar(self, host: int) -> None:
+        sidecar = self.sidecars[host]
+        for effect in sidecar.take_effects():
+            match effect:
+                case Persist():
+                    self._stores[host].append(effect)
+                case Publish("up", message):
+                    for index in range(len(self.aggregators)):
+                        self._send(("up", host, index), partial(self._hear, index, message))
+                case Answer("up", peer, message):
+                    index = int(peer)
+                    self._send(("chunk", host, index), partial(self._hear, index, message))
+
+    def _hear(self, index: int, message: StreamMessage) -> None:
+        self.aggregators[index].receive(message, self.now_ns)
+        self._obey_aggregator(self.aggregators[index])
+
+    def _obey_aggregator(self, aggregator: Aggregator) -> None:
+        index = next(i for i, other in enumerate(self.aggregators) if other is aggregator)
+        for effect in aggregator.take_effects():
+            if isinstance(effect, Ask):
+                host = int(effect.source.removeprefix("replica-"))
+                self._send(("ask", index, host), partial(self._ask, host, index, effect))
+
+    def _ask(self, host: int, index: int, ask: Ask) -> None:
+        self.sidecars[host].request("up", str(index).encode(), ask.message)
+        self._obey_sidecar(host)

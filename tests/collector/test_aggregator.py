@@ -1,0 +1,105 @@
+"""The aggregator's machine: many hosts, lossy links, one cluster state."""
+
+from __future__ import annotations
+
+import pytest
+
+from shardlog.crdt.delta import Entry, Fragment
+from shardlog.crdt.replication.messages import Changes, Delta, Heartbeat, HostStatus, Log
+from tests.collector.network import START, Network
+
+TOTAL = "hosts/*/n"
+
+
+def test_200_collectors_reach_one_digest_on_two_aggregators() -> None:
+    """With a fifth of all messages lost, both aggregators end with every count, and equal."""
+    network = Network(hosts=200, aggregators=2, seed=1)
+    for _ in range(10):
+        for host in range(200):
+            if network.rng.random() < 0.5:
+                network.say(host)
+        network.run(300)
+    network.heal()
+    first, second = network.aggregators
+    assert first.state.digest() == second.state.digest()
+    assert first.state.total(TOTAL) == network.counted
+    assert {status.status for status in first.hosts(network.now_ns)} == {"live"}
+    first.state.check_invariants()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_restarts_and_losses_lose_and_double_nothing(seed: int) -> None:
+    """Collectors and aggregators die at random under loss: no total is ever above what was counted,
+    and in the end every one is equal to it."""
+    network = Network(hosts=5, aggregators=2, seed=seed)
+    for _ in range(40):
+        network.say(network.rng.randrange(5))
+        if network.rng.random() < 0.1:
+            network.restart(network.rng.randrange(5))
+        if network.rng.random() < 0.1:
+            network.aggregators[network.rng.randrange(2)] = network.start_aggregator()
+        network.run(network.rng.randint(1, 1500))
+        for aggregator in network.aggregators:
+            assert aggregator.state.total(TOTAL) <= network.counted
+    network.heal()
+    first, second = network.aggregators
+    assert first.state.total(TOTAL) == second.state.total(TOTAL) == network.counted
+    assert first.state.digest() == second.state.digest()
+
+
+def test_a_count_never_goes_down_at_an_aggregator() -> None:
+    """I2: under loss and restarts of collectors, what an aggregator shows only rises."""
+    network = Network(hosts=3, aggregators=1, seed=7, loss=0.4)
+    (aggregator,) = network.aggregators
+    shown = 0.0
+    for _ in range(200):
+        network.say(network.rng.randrange(3))
+        if network.rng.random() < 0.1:
+            network.restart(network.rng.randrange(3))
+        network.run(network.rng.randint(1, 300))
+        assert aggregator.state.total(TOTAL) >= shown
+        shown = aggregator.state.total(TOTAL)
+    assert shown > 0
+
+
+def test_a_host_that_falls_silent_is_stale_and_keeps_its_counts() -> None:
+    """Three missed heartbeats: stale since when it was last heard; the counts stay."""
+    network = Network(hosts=2, aggregators=1, seed=3, loss=0.0)
+    (aggregator,) = network.aggregators
+    for host in range(2):
+        network.say(host)
+    network.run(3000)
+    before = aggregator.state.total(TOTAL)
+    network.sidecars.pop()
+    heard_ns = network.now_ns
+    network.run(5000)
+    statuses = {status.host: status for status in aggregator.hosts(network.now_ns)}
+    assert statuses["host-0"].status == "live"
+    assert statuses["host-1"].status == "stale"
+    assert statuses["host-1"].since_ns <= heard_ns
+    assert aggregator.state.total(TOTAL) == before == network.counted
+
+
+def test_what_no_collector_sends_is_refused_and_named_once() -> None:
+    """A stream of changes, a foreign replica: counted, the first one named."""
+    network = Network(hosts=1, aggregators=1, seed=1, loss=0.0)
+    (aggregator,) = network.aggregators
+    network.say(0)
+    network.run(2000)
+    foreign = Fragment("replica-9", 0, 1, [], [], [], [Entry("hosts/0/n", 1, 1, 99)])
+    for _ in range(3):
+        aggregator.receive(Delta("replica-0", "e", 0, 1, Changes([], [])), network.now_ns)
+        aggregator.receive(Delta("replica-0", "e", 0, 1, foreign), network.now_ns)
+    assert aggregator.refused == {"body": 6}
+    assert len([e for e in aggregator.take_effects() if isinstance(e, Log)]) == 1
+    assert aggregator.state.total(TOTAL) == network.counted
+
+
+def test_more_sources_than_allowed_are_refused() -> None:
+    """Whoever invents sources can't make the aggregator grow without bound."""
+    network = Network(hosts=1, aggregators=1, seed=1)
+    (aggregator,) = network.aggregators
+    for i in range(10_005):
+        status = HostStatus("h", f"r{i}", "live", START, START)
+        aggregator.receive(Heartbeat(f"r{i}", "e", START, 1000, [0], [status], {}), START)
+    assert aggregator.refused == {"sources": 5}

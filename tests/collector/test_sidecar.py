@@ -1,0 +1,294 @@
+"""The collector's machine: exact counts from absolute totals, persisted before they are seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardlog.collector.batch import Persist, Restored
+from shardlog.collector.sidecar.config import SidecarConfig
+from shardlog.collector.sidecar.machine import Sidecar
+from shardlog.crdt.delta import Erase, Fragment, Total, Write
+from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.replication.messages import (
+    Answer,
+    Changes,
+    Delta,
+    Heartbeat,
+    Log,
+    Publish,
+    Report,
+    SnapshotRequest,
+)
+from tests.collector.network import stored
+
+SECOND = 1_000_000_000
+NOW = 1_700_000_000 * SECOND
+BLADE = "scraper-1@node-1:boot:1:1:aa"
+
+
+def config(**said: Any) -> SidecarConfig:
+    return SidecarConfig(
+        **{"listen": "ipc:///c", "to": (), "host": "node-1", "store": "/s", **said}
+    )
+
+
+def sidecar(restored: Restored | None = None, **said: Any) -> Sidecar:
+    return Sidecar(
+        config(**said),
+        restored or Restored(replica="replica-1"),
+        process="node-1@node-1::1:1:cc",
+        epoch="epoch-1",
+        now_ns=NOW,
+        bytes_max=1000,
+    )
+
+
+def report(
+    *totals: Total,
+    process: str = BLADE,
+    writes: tuple[Write, ...] = (),
+    erases: tuple[Erase, ...] = (),
+    final: bool = False,
+    at_ns: int = NOW,
+) -> Report:
+    return Report(process, 1, at_ns, final, list(writes), list(erases), list(totals))
+
+
+def persisted(machine: Sidecar) -> tuple[list[Persist], list[Any]]:
+    effects = machine.take_effects()
+    return [e for e in effects if isinstance(e, Persist)], effects
+
+
+def deltas(effects: list[Any], channel: str) -> list[Delta]:
+    return [
+        e.message
+        for e in effects
+        if isinstance(e, Publish) and e.channel == channel and isinstance(e.message, Delta)
+    ]
+
+
+def test_a_batch_is_persisted_before_it_is_published() -> None:
+    """Persist comes first, once, and holds what the fragments behind it carry."""
+    machine = sidecar()
+    machine.receive(report(Total("a/n", 1, NOW, NOW, 5)), NOW)
+    machine.receive(report(Total("a/n", 1, NOW, NOW, 7)), NOW)
+    effects = machine.take_effects()
+    assert isinstance(effects[0], Persist)
+    assert [type(e) for e in effects].count(Persist) == 1
+    (delta,) = deltas(effects, "up")
+    assert isinstance(delta.body, Fragment)
+    assert [e.amount for e in delta.body.entries if e.path == "a/n"] == [7]
+    assert effects[0].version == delta.body.to_version == 1
+
+
+def test_a_snapshot_holds_nothing_that_was_not_published() -> None:
+    """A request that arrives within a batch is answered behind the batch's deltas."""
+    machine = sidecar(serve="ipc:///s")
+    machine.request("serve", b"monitor", SnapshotRequest(1, None))
+    machine.receive(report(Total("a/n", 1, NOW, NOW, 5)), NOW)
+    effects = machine.take_effects()
+    kinds = [type(e) for e in effects]
+    assert kinds.index(Answer) > max(i for i, kind in enumerate(kinds) if kind is Publish)
+    (answer,) = [e for e in effects if isinstance(e, Answer)]
+    assert isinstance(answer.message.body, Changes)
+    sequences = {d.lane: d.sequence for d in deltas(effects, "serve")}
+    assert {lane: answer.message.sequences[lane] for lane in sequences} == sequences
+
+
+def test_repeats_and_late_totals_add_nothing() -> None:
+    """Totals are absolute: the same, an older one, and one of an old generation change nothing."""
+    machine = sidecar()
+    for generation, amount in [(3, 5), (3, 5), (3, 2), (1, 9), (3, 6), (4, 1), (3, 6), (4, 1)]:
+        machine.receive(report(Total("n", generation, NOW, NOW, amount)), NOW)
+    assert machine.state.total("n") == 7
+
+
+totals = st.lists(
+    st.tuples(
+        st.sampled_from(["p@h:1", "q@h:2"]),
+        st.sampled_from(["a", "b/c"]),
+        st.integers(1, 2),
+        st.integers(1, 5),
+    ),
+    max_size=12,
+)
+
+
+@given(totals, st.randoms(use_true_random=False), st.sets(st.integers(0, 30)))
+def test_counts_are_exact_whatever_is_repeated_reordered_or_restarted(
+    history: list[tuple[str, str, int, int]], rng: Any, crashes: set[int]
+) -> None:
+    """Within a generation every order and repetition ends at the highest total, restarts included.
+
+    Generations only ever come in their order: a process sends its frames through one socket.
+    """
+    in_order = sorted(history, key=lambda item: item[2])
+    expected: dict[tuple[str, str, int], int] = {}
+    for process, path, generation, amount in in_order:
+        key = (process, path, generation)
+        expected[key] = max(expected.get(key, 0), amount)
+    sent = []
+    for generation in (1, 2):
+        part = [item for item in in_order if item[2] == generation] * 2
+        rng.shuffle(part)
+        sent += part
+    machine, batches = sidecar(), list[Persist]()
+    for at, (process, path, generation, amount) in enumerate(sent):
+        machine.receive(report(Total(path, generation, NOW, NOW, amount), process=process), NOW)
+        batches += persisted(machine)[0]
+        machine.check_invariants()
+        if at in crashes:
+            machine = sidecar(stored(batches, "replica-1"))
+    for path in ("a", "b/c"):
+        total = sum(n for (_, where, _), n in expected.items() if where == path)
+        assert machine.state.total(path) == total
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=10), st.randoms(use_true_random=False))
+def test_replaying_every_message_changes_no_byte(picks: list[int], rng: Any) -> None:
+    """I4: all reports again, in any order, after everything else: the same digest."""
+    reports = [
+        report(
+            Total("n", 1, NOW, NOW + i, i + 1),
+            writes=(Write("a/b" if pick % 2 else "a", NOW + i, 0, pick),),
+            erases=(Erase("a", NOW + i - 1, 0),) if pick == 5 else (),
+        )
+        for i, pick in enumerate(picks)
+    ]
+    machine = sidecar()
+    for message in reports:
+        machine.receive(message, NOW)
+    machine.take_effects()
+    before = machine.state.digest()
+    rng.shuffle(reports)
+    for message in reports:
+        machine.receive(message, NOW)
+    machine.take_effects()
+    assert machine.state.digest() == before
+
+
+def test_a_large_batch_is_cut_into_versions_that_follow_one_another() -> None:
+    """Each fragment is small, and begins at the version at which the one before it ends."""
+    machine = sidecar()
+    machine.receive(report(*(Total(f"n/{i}", 1, NOW, NOW, 1) for i in range(100))), NOW)
+    (batch,), effects = persisted(machine)
+    bodies = [d.body for d in deltas(effects, "up") if isinstance(d.body, Fragment)]
+    assert len(bodies) > 5
+    assert [b.from_version for b in bodies] == [0, *(b.to_version for b in bodies[:-1])]
+    assert bodies[-1].to_version == batch.version
+
+
+def test_a_stamp_from_the_future_is_refused_and_the_blade_is_named() -> None:
+    """A register beyond max_skew is refused, counted, and named once; a count never is."""
+    machine = sidecar()
+    ahead = NOW + 2 * 3600 * SECOND
+    for _ in range(2):
+        machine.receive(
+            report(Total("n", 1, ahead, ahead, 3), writes=(Write("a", ahead, 0, 1),)), NOW
+        )
+    effects = machine.take_effects()
+    assert machine.state.shown("a") is None
+    assert machine.state.total("n") == 3
+    assert machine.state.total("shardlog/health/collector/node-1/refused/skew") == 2
+    (log,) = [e for e in effects if isinstance(e, Log)]
+    assert "scraper-1" in log.text
+    assert "7200 s ahead" in log.text
+
+
+def test_beyond_paths_max_new_paths_are_refused_and_old_ones_go_on() -> None:
+    """The limit turns away what is new, counted by reason, and nothing else."""
+    machine = sidecar(paths_max=3)
+    machine.receive(report(Total("a", 1, NOW, NOW, 1), writes=(Write("b", NOW, 0, 1),)), NOW)
+    machine.receive(report(Total("c", 1, NOW, NOW, 1), writes=(Write("d", NOW, 0, 1),)), NOW)
+    machine.receive(report(Total("a", 1, NOW, NOW, 2), writes=(Write("b", NOW + 1, 0, 2),)), NOW)
+    assert machine.state.total("a") == 2
+    assert machine.state.shown("c") is machine.state.shown("d") is None
+    assert machine.refused == {"paths": 2}
+
+
+def test_a_total_too_large_to_store_is_refused() -> None:
+    """A sum beyond 64 bits is refused; what was counted before stays."""
+    machine = sidecar()
+    machine.receive(report(Total("n", 1, NOW, NOW, 2**63 - 1)), NOW)
+    machine.receive(report(Total("n", 1, NOW, NOW, 1), process="q@h:2"), NOW)
+    assert machine.state.total("n") == 2**63 - 1
+    assert machine.refused == {"overflow": 1}
+
+
+def presence(machine: Sidecar, key: str) -> Any:
+    shown = machine.state.shown(f"shardlog/presence/scraper-1/{BLADE}/{key}")
+    return shown and shown.value
+
+
+def test_silence_is_lost_and_speaking_again_is_up() -> None:
+    """Five seconds of silence say lost; the next report says up; a final one ends the watch."""
+    machine = sidecar()
+    status = Write(f"shardlog/presence/scraper-1/{BLADE}/status", NOW, 0, "up")
+    machine.receive(report(writes=(status,)), NOW)
+    for second in range(1, 8):
+        machine.handle_timer(NOW + second * SECOND)
+    assert presence(machine, "status") == "lost"
+    machine.receive(report(), NOW + 8 * SECOND)
+    assert presence(machine, "status") == "up"
+    bye = Write(status.path, NOW + 9 * SECOND, 0, "bye")
+    machine.receive(report(writes=(bye,), final=True), NOW + 9 * SECOND)
+    for second in range(10, 20):
+        machine.handle_timer(NOW + second * SECOND)
+    assert presence(machine, "status") == "bye"
+    assert presence(machine, "heard") == NOW + 9 * SECOND
+
+
+def test_a_collector_that_was_paused_calls_nobody_lost() -> None:
+    """What was not heard because the collector itself slept is not held against the processes."""
+    machine = sidecar()
+    status = Write(f"shardlog/presence/scraper-1/{BLADE}/status", NOW, 0, "up")
+    machine.receive(report(writes=(status,)), NOW)
+    machine.handle_timer(NOW + SECOND)
+    machine.handle_timer(NOW + 60 * SECOND)
+    assert presence(machine, "status") == "up"
+    for second in range(61, 68):
+        machine.handle_timer(NOW + second * SECOND)
+    assert presence(machine, "status") == "lost"
+
+
+def test_a_process_that_died_with_the_collector_is_called_lost_after_its_restart() -> None:
+    """Who was up when the collector fell is watched by its successor."""
+    machine = sidecar()
+    status = Write(f"shardlog/presence/scraper-1/{BLADE}/status", NOW, 0, "up")
+    machine.receive(report(writes=(status,)), NOW)
+    machine = sidecar(stored(persisted(machine)[0], "replica-1"))
+    for second in range(1, 8):
+        machine.handle_timer(NOW + second * SECOND)
+    assert presence(machine, "status") == "lost"
+
+
+def test_a_new_follower_hears_a_heartbeat_at_once() -> None:
+    """A subscription is answered by the sequences, without waiting for the next second."""
+    machine = sidecar()
+    machine.subscribed("up", NOW)
+    (beat,) = machine.take_effects()
+    assert isinstance(beat, Publish)
+    assert isinstance(beat.message, Heartbeat)
+    assert beat.message.hosts[0].host == "node-1"
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ({"listen": "tcp://0.0.0.0:7300"}, "insecure"),
+        ({"to": ("tcp://127.0.0.1",)}, "not an address"),
+        ({"listen": "ipc://relative"}, "absolute path"),
+        ({"listen": "ipc:///" + "x" * 100}, "bytes"),
+        ({"host": ""}, "--host"),
+        ({"lost_after_ms": 10}, "heartbeats"),
+    ],
+)
+def test_what_can_not_work_is_refused_in_one_line(said: dict[str, Any], what: str) -> None:
+    """The error says what is wrong, in one line."""
+    with pytest.raises(ConfigError, match=what) as error:
+        config(**said)
+    assert "\n" not in str(error.value)
