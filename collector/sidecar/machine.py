@@ -45,11 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from shardlog.collector.sidecar.config import SidecarConfig
-    from shardlog.crdt.delta import Amount, Total, Value
+    from shardlog.crdt.delta import Amount, Total, Value, Write
     from shardlog.crdt.replication.messages import Report
 
 MS = 1_000_000
 PROCESS_BYTES_MAX = 512
+_REFUSED_BY_BLADES = f"{RESERVED}/health/blade/"
 
 
 @dataclass(slots=True)
@@ -98,6 +99,8 @@ class Sidecar:
         )
         self._dirty_marks: dict[tuple[str, str], counter.Mark] = {}
         self._dirty_entries: dict[str, Entry] = {}
+        self._dirty_registers: dict[str, None] = {}
+        self._store_trouble = False
         self._requests: list[tuple[Literal["up", "serve"], bytes, SnapshotRequest]] = []
         self._beats: list[Publish] = []
         self._logs: list[Log] = []
@@ -116,6 +119,8 @@ class Sidecar:
                 self.state.erase(erase.path, erase.stamp, process)
         for write in report.writes:
             if self._admit(write.path, write.stamp, latest_ns, process, now_ns):
+                if write.path.startswith(_REFUSED_BY_BLADES):
+                    self._name(write)
                 self.state.write(write.path, write.stamp, process, write.value)
         for total in report.totals:
             self._count(process, total, now_ns)
@@ -139,8 +144,26 @@ class Sidecar:
 
     def note(self, what: str, now_ns: int) -> None:
         """Count something in this collector's own health."""
-        path = f"{path_text((RESERVED, 'health', 'collector', self._config.host))}/{what}"
-        self._add(path, 1, now_ns, now_ns)
+        self._add(self._health(what), 1, now_ns, now_ns)
+
+    def persisted(self, now_ns: int) -> None:
+        """The last Persist was obeyed."""
+        if self._store_trouble:
+            self._store_trouble = False
+            self._write(self._health("store"), "written again", now_ns)
+
+    def not_persisted(self, batch: Persist, why: str, now_ns: int) -> None:
+        """The last Persist failed: it goes on in memory, and its rows into the next Persist."""
+        self._dirty_marks = {
+            **{(process, path): mark for process, path, mark in batch.marks},
+            **self._dirty_marks,
+        }
+        self._dirty_entries = {**{e.path: e for e in batch.entries}, **self._dirty_entries}
+        self._dirty_registers.update(dict.fromkeys(path for path, _, _ in batch.registers))
+        if not self._store_trouble:
+            self._store_trouble = True
+            self._logs.append(Log(f"{why}; going on in memory, a restart would lose what comes"))
+            self._write(self._health("store"), why, now_ns)
 
     def next_timer_ns(self) -> int:
         """When `handle_timer` is due."""
@@ -169,9 +192,10 @@ class Sidecar:
         """Close the batch: Persist, then Publish, then Answer; Log last. O(what changed)."""
         effects: list[SidecarEffect] = []
         touched = self.state.take_touched()
+        self._dirty_registers.update(dict.fromkeys(touched))
         fragments = list(self._fragments(touched))
-        if fragments or self._dirty_marks:
-            effects.append(self._persist(touched))
+        if fragments or self._dirty_marks or self._dirty_registers:
+            effects.append(self._persist())
         effects += (Publish("up", self._up.delta(0, fragment)) for fragment in fragments)
         if self._view is not None:
             effects += self._view.publish(touched)
@@ -201,6 +225,12 @@ class Sidecar:
                     self._processes[str(keys[3])] = _Process(now_ns, now_ns)
         self.state.take_touched()
 
+    def _name(self, write: Write) -> None:
+        """Tell the operator what a blade itself refused: it can't log about its own logging."""
+        *_, blade, what, reason = path_keys(write.path)
+        if what == "first" and write.path not in self.state.map.leaves:
+            self._logs.append(Log(f"{blade} refused ({reason}): {write.value}"))
+
     def _hear(self, report: Report, now_ns: int) -> None:
         process = report.process
         if report.final:
@@ -219,7 +249,15 @@ class Sidecar:
 
     def _say(self, process: str, key: str, value: Value, now_ns: int) -> None:
         """Write into a process' presence record, above whatever is there."""
-        path = path_text((RESERVED, "presence", blade_of(process), process, key))
+        self._write(
+            path_text((RESERVED, "presence", blade_of(process), process, key)), value, now_ns
+        )
+
+    def _health(self, what: str) -> str:
+        return f"{path_text((RESERVED, 'health', 'collector', self._config.host))}/{what}"
+
+    def _write(self, path: str, value: Value, now_ns: int) -> None:
+        """Write a register of its own, above whatever is there."""
         leaf = self.state.map.leaves.get(path)
         above_ns = now_ns if leaf is None else max(now_ns, leaf.stamp + 1)
         self.state.write(path, self._clock.stamp(above_ns), self._process, value)
@@ -283,15 +321,15 @@ class Sidecar:
                 self._version = self.state.versions[self.replica] = fragment.to_version
                 yield fragment
 
-    def _persist(self, touched: list[str]) -> Persist:
+    def _persist(self) -> Persist:
         leaves, floors = self.state.map.leaves, self.state.map.floors
         persist = Persist(
             self._version,
             tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items()),
             tuple(self._dirty_entries.values()),
-            tuple((path, leaves.get(path), floors.get(path)) for path in touched),
+            tuple((path, leaves.get(path), floors.get(path)) for path in self._dirty_registers),
         )
-        self._dirty_marks, self._dirty_entries = {}, {}
+        self._dirty_marks, self._dirty_entries, self._dirty_registers = {}, {}, {}
         return persist
 
     def _beat(self, channel: Literal["up", "serve"], now_ns: int) -> None:

@@ -82,7 +82,6 @@ class _Shell:
         self._machine = machine
         self._store = store
         self._poller = zmq.Poller()
-        self._store_fails = False
         open_socket = stack.callback
 
         self._pull = follow.pull_bind(context, config.listen)
@@ -182,16 +181,11 @@ class _Shell:
     def _persist(self, batch: Persist) -> None:
         try:
             self._store.commit(batch)
-            self._store_fails = False
         except sqlite3.Error as error:
-            if not self._store_fails:
-                log.error(
-                    "%s can't be written: %s; going on in memory, what comes now is lost at a "
-                    "restart",
-                    self._store.path,
-                    error,
-                )
-            self._store_fails = True
+            why = f"{self._store.path} can't be written: {error}"
+            self._machine.not_persisted(batch, why, time.time_ns())
+        else:
+            self._machine.persisted(time.time_ns())
 
 
 @contextmanager

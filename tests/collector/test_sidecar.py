@@ -266,6 +266,37 @@ def test_a_process_that_died_with_the_collector_is_called_lost_after_its_restart
     assert presence(machine, "status") == "lost"
 
 
+def test_what_a_blade_refused_is_named_once_in_the_log() -> None:
+    """The first sample of a reason, as the blade tells it, is one line; repeats are none."""
+    machine = sidecar()
+    first = Write("shardlog/health/blade/scraper-1/first/key", NOW, 0, "10240 bytes at 'a'")
+    for _ in range(2):
+        machine.receive(report(writes=(first,)), NOW)
+    logs = [e for e in machine.take_effects() if isinstance(e, Log)]
+    assert logs == [Log("scraper-1 refused (key): 10240 bytes at 'a'")]
+
+
+def test_a_batch_that_could_not_be_written_is_in_the_next_one() -> None:
+    """The store fails and recovers: health says so, and a restart then has everything."""
+    machine = sidecar()
+    machine.receive(report(Total("a", 1, NOW, NOW, 5), writes=(Write("r", NOW, 0, 1),)), NOW)
+    (failed,), _ = persisted(machine)
+    machine.not_persisted(failed, "/s can't be written: disk full", NOW)
+    health = "shardlog/health/collector/node-1/store"
+    shown = machine.state.shown(health)
+    assert shown is not None
+    assert shown.value == "/s can't be written: disk full"
+    machine.receive(report(Total("b", 1, NOW, NOW, 1)), NOW)
+    (batch,), _ = persisted(machine)
+    machine.persisted(NOW)
+    successor = sidecar(stored([batch], "replica-1"))
+    assert (successor.state.total("a"), successor.state.total("b")) == (5, 1)
+    assert successor.state.map.leaves["r"].value == 1
+    shown = machine.state.shown(health)
+    assert shown is not None
+    assert shown.value == "written again"
+
+
 def test_a_new_follower_hears_a_heartbeat_at_once() -> None:
     """A subscription is answered by the sequences, without waiting for the next second."""
     machine = sidecar()

@@ -1,0 +1,201 @@
+"""The collector as a process: what the network and its user can get wrong, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+import zmq
+
+from shardlog.crdt.delta import Total, Write
+from shardlog.crdt.replication.messages import Report
+from shardlog.crdt.wire import codec
+from shardlog.monitor import connect
+from tests.scenarios.processes import Cluster, eventually, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+BLADE = "blade@node:boot:1:1:aa"
+REFUSED = "shardlog/health/collector/node-1/refused/*"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One cluster for the tests that leave it as it was."""
+    with running() as cluster:
+        yield cluster
+
+
+@contextmanager
+def sender(cluster: Cluster) -> Iterator[zmq.Socket[bytes]]:
+    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+        push.linger = 1000
+        push.connect(cluster.endpoint())
+        yield push
+
+
+def frame(path: str, n: int, value: object = None) -> bytes:
+    now = time.time_ns()
+    writes = [] if value is None else [Write(f"{path}/value", now, 0, value)]  # type: ignore[arg-type]
+    return codec.encode(
+        Report(BLADE, n, now, False, writes, [], [Total(f"{path}/n", 1, now, now, n)])
+    )
+
+
+def nested(depth: int) -> bytes:
+    return b"\x01" + b"\x91" * depth + b"\xc0"
+
+
+BAD = {
+    "truncated": (frame("x", 1)[:-5], "malformed"),
+    "random": (b"\x01" + bytes(range(7, 200)), "malformed"),
+    "deep": (nested(5000), "malformed"),
+    "deep-in-a-value": (
+        frame("x", 1, "V").replace(b"\xa1V", nested(5000)[1:]),
+        "malformed",
+    ),
+    "2 MiB": (b"\x01" + bytes(2 << 20), "size"),
+    "version": (b"\x07" + frame("x", 1)[1:], "version"),
+    "empty": (b"", "version"),
+    "ext": (b"\x01" + msgspec.msgpack.encode(msgspec.msgpack.Ext(5, b"x")), "malformed"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_frame_is_refused_counted_and_named_and_the_next_is_taken(
+    cluster: Cluster, kind: str
+) -> None:
+    """The reason's counter rises by one, the log names the first of each, good ones go on."""
+    bad, reason = BAD[kind]
+    path = f"bad/{kind}"
+    counter = REFUSED.replace("*", reason)
+    with connect(cluster.url) as replica, sender(cluster) as push:
+        before = replica.total(counter)
+        push.send(bad)
+        push.send(frame(path, 3))
+        eventually(lambda: replica.total(f"{path}/n") == 3)
+        assert replica.total(counter) == before + 1
+    assert cluster.collectors["node-1"].log().count(f"refused ({reason})") == 1
+
+
+def test_a_20_mib_frame_cuts_the_connection_and_that_is_counted(cluster: Cluster) -> None:
+    """Beyond 8 MiB nothing arrives but the disconnect; the next good frame is taken."""
+    counter = "shardlog/health/collector/node-1/disconnects"
+    with connect(cluster.url) as replica, sender(cluster) as push:
+        before = replica.total(counter)
+        push.send(b"\x01" + bytes(20 << 20))
+        eventually(lambda: replica.total(counter) > before)
+        push.send(frame("huge", 2))
+        eventually(lambda: replica.total("huge/n") == 2)
+
+
+def test_a_second_collector_on_the_same_socket_is_refused(cluster: Cluster) -> None:
+    """Exit 2, one line that says what to do, and the first goes on collecting."""
+    command = [
+        str(Path(sys.executable).parent / "shardlog"),
+        *cluster.collectors["node-1"].arguments,
+    ]
+    second = subprocess.run(
+        [*command[:-1], str(cluster.folder / "other")], capture_output=True, text=True
+    )
+    assert second.returncode == 2
+    assert second.stderr.count("\n") == 1
+    assert "another collector listens there" in second.stderr
+    with connect(cluster.url) as replica, sender(cluster) as push:
+        push.send(frame("second", 1))
+        eventually(lambda: replica.total("second/n") == 1)
+
+
+def test_kill_9_of_the_collector_loses_no_count_that_was_published() -> None:
+    """After kill -9 and a restart on the same store, totals go on where they were."""
+    with running() as cluster, connect(cluster.url) as replica, sender(cluster) as push:
+        push.send(frame("a", 5, "before"))
+        eventually(lambda: replica.total("a/n") == 5)
+        cluster.collectors["node-1"].kill()
+        cluster.collectors["node-1"].start()
+        push.send(frame("a", 8))
+        eventually(lambda: replica.total("a/n") == 8)
+        push.send(frame("a", 5))
+        push.send(frame("b", 1))
+        eventually(lambda: replica.total("b/n") == 1)
+        assert replica.total("a/n") == 8
+        assert replica["a", "value"] == "before"
+
+
+def test_a_new_aggregator_has_all_after_its_first_snapshots() -> None:
+    """kill -9 of the aggregator: a new one on the same address shows the same state."""
+    with running("node-1", "node-2") as cluster:
+        for host in ("node-1", "node-2"):
+            with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+                push.linger = 1000
+                push.connect(cluster.endpoint(host))
+                push.send(frame(f"hosts/{host}", 4, host))
+        with connect(cluster.url) as replica:
+            eventually(lambda: replica.total("hosts/*/n") == 8)
+            before = replica["hosts"]
+        cluster.aggregator.kill()
+        cluster.aggregator.start()
+        with connect(cluster.url) as replica:
+            eventually(lambda: replica.total("hosts/*/n") == 8)
+            assert replica["hosts"] == before
+
+
+def test_a_paused_collector_and_a_paused_aggregator_lose_nothing() -> None:
+    """SIGSTOP of either while a blade sends: after SIGCONT everything is there."""
+    with running() as cluster, connect(cluster.url) as replica, sender(cluster) as push:
+        for n, node in enumerate([cluster.collectors["node-1"], cluster.aggregator]):
+            node.signal(signal.SIGSTOP)
+            for i in range(500):
+                push.send(frame(f"paused/{n}", i + 1))
+                time.sleep(0.002)
+            node.signal(signal.SIGCONT)
+            eventually(lambda n=n: replica.total(f"paused/{n}/n") == 500)
+
+
+def test_sigterm_drains_what_is_under_way() -> None:
+    """What was sent before SIGTERM is in the store, and published, when the collector has ended."""
+    with running() as cluster, connect(cluster.url) as replica, sender(cluster) as push:
+        for i in range(2000):
+            push.send(frame(f"drained/{i}", 1))
+        assert cluster.collectors["node-1"].stop() == 0
+        eventually(lambda: replica.total("drained/*/n") == 2000)
+
+
+def test_readiness_is_said_to_systemd(tmp_path: Path) -> None:
+    """sd_notify: READY=1 once it listens, STOPPING=1 when it is told to end."""
+    with running() as cluster, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        path = cluster.folder / "notify"
+        notify.bind(str(path))
+        notify.settimeout(10)
+        os.environ["NOTIFY_SOCKET"] = str(path)
+        try:
+            node = cluster.start_collector("node-2")
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+        assert notify.recv(100) == b"READY=1"
+        node.stop()
+        assert notify.recv(100) == b"STOPPING=1"
+
+
+def test_a_disk_that_can_not_be_written_is_said_and_counting_goes_on() -> None:
+    """With no room for the store's file, the log says so once; totals still arrive."""
+    with running() as cluster, connect(cluster.url) as replica, sender(cluster) as push:
+        push.send(frame("disk", 1))
+        eventually(lambda: replica.total("disk/n") == 1)
+        pid = cluster.collectors["node-1"].process.pid
+        subprocess.run(["prlimit", "--pid", str(pid), "--fsize=4096"], check=True)
+        for n in range(2, 6):
+            push.send(frame("disk", n))
+            eventually(lambda n=n: replica.total("disk/n") == n)
+        assert cluster.collectors["node-1"].log().count("can't be written") == 1
