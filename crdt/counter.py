@@ -46,7 +46,7 @@ def amount(n: int | float) -> Amount:
     """
     if not -COUNT_MAX <= n <= COUNT_MAX:
         raise ValueError(f"a count is a finite number of at most 2**53, not {n!r}")
-    if type(n) is float:
+    if isinstance(n, float):
         fraction, whole = math.modf(abs(n))
         parts = (int(whole), round(fraction * BILLION))
         return shorten((*parts, 0, 0) if n > 0 else (0, 0, *parts))

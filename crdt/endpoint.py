@@ -21,8 +21,8 @@ AGGREGATOR_SERVE = "tcp://127.0.0.1:7410"
 IPC_PATH_BYTES_MAX = 107 - len(".snapshot")
 """What the kernel leaves of a socket's path, with room for the pair."""
 
-_TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]\s]+):(?P<port>\d{1,5})")
-_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|\[::1\]")
+_TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]\s]+):(?P<port>[0-9]{1,5})")
+_LOOPBACK = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|\[::1\]")
 
 
 def check_address(address: str, *, insecure: bool = False) -> str:
@@ -35,6 +35,8 @@ def check_address(address: str, *, insecure: bool = False) -> str:
         ConfigError: it is no address, its path is too long for a socket, or it is reachable from
             other machines and nobody said that this is meant (`insecure`).
     """
+    if not address.isprintable():
+        raise ConfigError(f"{address!r} is not an address: it has characters that do not print")
     if address.startswith("ipc://"):
         path = address.removeprefix("ipc://")
         if not path.startswith("/"):

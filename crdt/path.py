@@ -31,6 +31,9 @@ COLLAPSED = "~"
 RESERVED = "shardlog"
 """The root key of what shardlog itself keeps in the state."""
 
+_DIGITS_MAX = 4300
+# Integers of more digits are refused by Python itself, unless it is told otherwise.
+
 _ESCAPES = str.maketrans({"\\": "\\\\", "/": "\\/", "*": "\\*"})
 
 
@@ -179,13 +182,13 @@ def resolve(text: str, exists: Callable[[str], bool]) -> str:
     >>> resolve("intents/42", lambda path: False)
     'intents/42'
     """
-    path = ""
+    path = above = ""
     for key in map(_parse_key, _split(text)):
-        step = f"{path}/{key_text(key)}" if path else key_text(key)
-        if isinstance(key, str) and _is_integer(key) and not exists(step):
-            marked = f"{path}/{key_text(int(key))}" if path else key_text(int(key))
-            step = marked if exists(marked) else step
-        path = step
+        path = above + key_text(key)
+        if isinstance(key, str) and _is_integer(key) and not exists(path):
+            marked = above + key_text(int(key))
+            path = marked if exists(marked) else path
+        above = f"{path}/"
     return path
 
 
@@ -208,7 +211,10 @@ def _split(text: str) -> list[str]:
 
 
 def _is_integer(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdigit() and str(int(text)) == text
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
+        return False
+    return str(int(text)) == text
 
 
 def _parse_key(text: str) -> Key:

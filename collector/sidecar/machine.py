@@ -229,7 +229,7 @@ class Sidecar:
         """Tell the operator what a blade itself refused: it can't log about its own logging."""
         *_, blade, what, reason = path_keys(write.path)
         if what == "first" and write.path not in self.state.map.leaves:
-            self._logs.append(Log(f"{blade} refused ({reason}): {write.value}"))
+            self._logs.append(Log(f"{blade} refused ({reason}): {write.value!r}"))
 
     def _hear(self, report: Report, now_ns: int) -> None:
         process = report.process

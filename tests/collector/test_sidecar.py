@@ -273,7 +273,7 @@ def test_what_a_blade_refused_is_named_once_in_the_log() -> None:
     for _ in range(2):
         machine.receive(report(writes=(first,)), NOW)
     logs = [e for e in machine.take_effects() if isinstance(e, Log)]
-    assert logs == [Log("scraper-1 refused (key): 10240 bytes at 'a'")]
+    assert logs == [Log("scraper-1 refused (key): \"10240 bytes at 'a'\"")]
 
 
 def test_a_batch_that_could_not_be_written_is_in_the_next_one() -> None:
