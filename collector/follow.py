@@ -175,9 +175,12 @@ def offer(socket: Socket, frames: list[bytes]) -> bool:
     return True
 
 
-def wait_ms(wait_ns: int) -> int:
-    """What a poll is given for a wait that may be over already: whole ms, rounded up."""
-    return max(-(-wait_ns // 1_000_000), 0)
+def wait_ms(wait_ns: int, wait_ms_max: int) -> int:
+    """What a poll is given until a timer is due: whole ms, rounded up; 0 if it is over already.
+
+    Never more than `wait_ms_max`: a clock that stepped back must not silence a loop.
+    """
+    return min(max(-(-wait_ns // 1_000_000), 0), wait_ms_max)
 
 
 def check_ipc_path(address: str) -> None:
@@ -255,3 +258,8 @@ def _unusable(address: str, number: int | None, text: str) -> ConfigError:
         errno.ENAMETOOLONG: "the path is too long for a socket; use a shorter folder",
     }.get(number or 0, text or f"error {number}")
     return ConfigError(f"{address}: {reason}")
+
+
+def libzmq_version() -> tuple[int, int, int]:
+    """Of the library that is loaded."""
+    return zmq.zmq_version_info()

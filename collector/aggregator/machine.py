@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from shardlog.collector.aggregator.config import AggregatorConfig
 
+MS = 1_000_000
+
 AggregatorEffect = Publish | Answer | Ask | Log
 
 
@@ -139,14 +141,15 @@ class Aggregator:
         return min([self._beat_ns, *(timer for timer in timers if timer is not None)])
 
     def handle_timer(self, now_ns: int) -> None:
-        """Beat, and ask again for what did not come. O(sources)."""
+        """Beat, and ask again for what did not come. O(sources). Steps of the clock do no harm."""
         for name, source in list(self._sources.items()):
             source.follower.handle_timer(now_ns)
             self._obey(source.follower)
             if name in self._syncing and source.follower.is_stale(now_ns):
                 self._end_sync(name)
-        if now_ns >= self._beat_ns:
-            self._beat_ns = now_ns + self._config.heartbeat_interval_ms * 1_000_000
+        interval_ns = self._config.heartbeat_interval_ms * MS
+        if not now_ns < self._beat_ns <= now_ns + interval_ns:
+            self._beat_ns = now_ns + interval_ns
             self.subscribed(now_ns)
 
     def take_effects(self) -> list[AggregatorEffect]:

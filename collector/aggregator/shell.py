@@ -81,7 +81,9 @@ class _Shell:
         self._poller.register(stop, zmq.POLLIN)
         while True:
             wait_ns = self._machine.next_timer_ns() - time.time_ns()
-            if stop in dict(self._poller.poll(follow.wait_ms(wait_ns))):
+            if stop in dict(
+                self._poller.poll(follow.wait_ms(wait_ns, self._config.heartbeat_interval_ms))
+            ):
                 say_stopping()
                 return
             now_ns = time.time_ns()

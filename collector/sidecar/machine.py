@@ -58,6 +58,7 @@ class _Process:
     """What is known of a process that has not said bye."""
 
     heard_ns: int
+    lost_ns: int
     sent_ns: int
     published_ns: int = 0
     is_lost: bool = False
@@ -170,18 +171,20 @@ class Sidecar:
         return self._up.next_heartbeat_ns
 
     def handle_timer(self, now_ns: int) -> None:
-        """Beat; see who has gone silent. O(processes)."""
-        if now_ns < self._up.next_heartbeat_ns:
+        """Beat; see who has gone silent. O(processes). Steps of the clock do no harm."""
+        if self._tick_ns <= now_ns < self._up.next_heartbeat_ns:
             return
-        away_ns = now_ns - self._tick_ns - self._config.heartbeat_interval_ms * MS
+        # Whoever was paused itself has heard nobody meanwhile; a step forwards looks the same.
+        away_ns = max(now_ns - self._tick_ns - self._config.heartbeat_interval_ms * MS, 0)
+        lost_after_ns = self._config.lost_after_ms * MS
         self._tick_ns = now_ns
         for process, known in self._processes.items():
-            # Whoever was paused itself has heard nobody meanwhile.
-            known.heard_ns += max(away_ns, 0)
-            if not known.is_lost and now_ns - known.heard_ns > self._config.lost_after_ms * MS:
+            known.lost_ns = min(known.lost_ns + away_ns, now_ns + lost_after_ns)
+            if not known.is_lost and now_ns >= known.lost_ns:
                 known.is_lost = True
                 self._say(process, "status", "lost", now_ns)
-            if known.heard_ns - known.published_ns >= self._config.presence_interval_ms * MS:
+            elapsed_ns = abs(known.heard_ns - known.published_ns)
+            if elapsed_ns >= self._config.presence_interval_ms * MS:
                 known.published_ns = known.heard_ns
                 self._say(process, "heard", known.heard_ns, now_ns)
         self._beat("up", now_ns)
@@ -222,7 +225,8 @@ class Sidecar:
                 keys = path_keys(path)
                 is_status = keys[:2] == (RESERVED, "presence") and keys[4:] == ("status",)
                 if is_status and leaf.value == "up":
-                    self._processes[str(keys[3])] = _Process(now_ns, now_ns)
+                    lost_ns = now_ns + self._config.lost_after_ms * MS
+                    self._processes[str(keys[3])] = _Process(now_ns, lost_ns, now_ns)
         self.state.take_touched()
 
     def _name(self, write: Write) -> None:
@@ -239,9 +243,10 @@ class Sidecar:
             return
         known = self._processes.get(process)
         if known is None:
-            known = self._processes[process] = _Process(now_ns, report.sent_ns, now_ns)
+            known = self._processes[process] = _Process(now_ns, now_ns, report.sent_ns, now_ns)
             self._say(process, "heard", now_ns, now_ns)
         known.heard_ns = now_ns
+        known.lost_ns = now_ns + self._config.lost_after_ms * MS
         known.sent_ns = max(known.sent_ns, report.sent_ns)
         if known.is_lost:
             known.is_lost = False

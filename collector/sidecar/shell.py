@@ -120,7 +120,9 @@ class _Shell:
             wait_ns = self._machine.next_timer_ns() - time.time_ns()
             if stopping_ns is not None:
                 wait_ns = min(wait_ns, stopping_ns - time.time_ns())
-            ready = dict(self._poller.poll(follow.wait_ms(wait_ns)))
+            ready = dict(
+                self._poller.poll(follow.wait_ms(wait_ns, self._config.heartbeat_interval_ms))
+            )
             if stop in ready:
                 say_stopping()
                 self._poller.unregister(stop)

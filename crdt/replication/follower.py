@@ -106,8 +106,15 @@ class Follower:
         return self._retry_ns
 
     def handle_timer(self, now_ns: int) -> None:
-        """Ask again for a chunk that did not come, or from the start for deltas that did not."""
-        if self._retry_ns is None or now_ns < self._retry_ns:
+        """Ask again for a chunk that did not come, or from the start for deltas that did not.
+
+        A clock that stepped back makes nothing wait longer than its own pause.
+        """
+        self.heard_ns = min(self.heard_ns, now_ns)
+        if self._retry_ns is None:
+            return
+        self._retry_ns = min(self._retry_ns, now_ns + 2 * self._retry_ms * MS)
+        if now_ns < self._retry_ns:
             return
         self._retry_ms = min(2 * self._retry_ms, RETRY_MS_MAX)
         if self._chunks and self._chunks[-1].next is None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from shardlog.crdt.delta import Entry, Fragment
-from shardlog.crdt.replication.messages import Changes, Delta, Heartbeat, HostStatus, Log
+from shardlog.crdt.replication.messages import (
+    Changes,
+    Delta,
+    Heartbeat,
+    HostStatus,
+    Log,
+    Publish,
+)
 from tests.collector.network import START, Network
 
 TOTAL = "hosts/*/n"
@@ -78,6 +85,18 @@ def test_a_host_that_falls_silent_is_stale_and_keeps_its_counts() -> None:
     assert statuses["host-1"].status == "stale"
     assert statuses["host-1"].since_ns <= heard_ns
     assert aggregator.state.total(TOTAL) == before == network.counted
+
+
+def test_a_clock_that_steps_back_does_not_silence_the_aggregator() -> None:
+    """An hour back: the next heartbeat is due within one interval, and goes out."""
+    network = Network(hosts=1, aggregators=1, seed=3)
+    (aggregator,) = network.aggregators
+    network.run(3000)
+    back_ns = network.now_ns - 3600 * 10**9
+    for second in range(3):
+        aggregator.handle_timer(back_ns + second * 10**9)
+        beats = [e for e in aggregator.take_effects() if isinstance(e, Publish)]
+        assert [type(beat.message) for beat in beats] == [Heartbeat]
 
 
 def test_what_no_collector_sends_is_refused_and_named_once() -> None:

@@ -255,6 +255,23 @@ def test_a_collector_that_was_paused_calls_nobody_lost() -> None:
     assert presence(machine, "status") == "lost"
 
 
+def test_a_clock_that_steps_back_or_forwards_neither_silences_nor_kills() -> None:
+    """An hour forwards: nobody is lost; an hour back: heartbeats and the watch go on."""
+    machine = sidecar()
+    status = Write(f"shardlog/presence/scraper-1/{BLADE}/status", NOW, 0, "up")
+    machine.receive(report(writes=(status,)), NOW)
+    machine.handle_timer(NOW + SECOND)
+    machine.handle_timer(NOW + 3601 * SECOND)
+    assert presence(machine, "status") == "up"
+    machine.take_effects()
+    back = NOW - 3600 * SECOND
+    for second in range(8):
+        machine.handle_timer(back + second * SECOND)
+        beats = [e for e in machine.take_effects() if isinstance(e, Publish) and e.channel == "up"]
+        assert any(isinstance(beat.message, Heartbeat) for beat in beats)
+    assert presence(machine, "status") == "lost"
+
+
 def test_a_process_that_died_with_the_collector_is_called_lost_after_its_restart() -> None:
     """Who was up when the collector fell is watched by its successor."""
     machine = sidecar()
