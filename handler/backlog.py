@@ -1,0 +1,195 @@
+"""The state that a receiver lacks: registers, floors and totals, conflated path by path. Pure.
+
+What a floor dominates is dropped: an erase at p drops what is kept at and below p, a scalar at p
+what is below it. A scalar that gives way to `{}` leaves its floor behind. No other decision rests
+on what would be visible.
+
+A floor ends the generation of the process's own counters at and below it. What was counted before
+and not sent yet moves to `ended`; what comes later starts a new generation from zero.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
+
+from shardlog.crdt import counter
+from shardlog.crdt.delta import Erase, Total, Write, item_bytes
+from shardlog.handler.path_tree import PathTree
+from shardlog.handler.shelf import Shelf
+
+if TYPE_CHECKING:
+    from shardlog.crdt.delta import Amount
+    from shardlog.handler.shelf import Item
+
+UNSENT = 0
+"""The generation of a total that no frame has carried yet."""
+
+
+class Limits(NamedTuple):
+    """How many items one process may hold for its receiver, and how many bytes of them."""
+
+    paths: int = 100_000
+    bytes: int = 64 << 20
+
+
+class Backlog:
+    """The shelves, and the rules by which items displace one another.
+
+    `erase`, `write` and `count` are to be called with rising stamps. They return the limit that
+    refused the item, if one did; `own` items are let through.
+    """
+
+    __slots__ = ("_limits", "_tree", "ended", "erases", "totals", "writes")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._tree = PathTree()
+        self.writes: Shelf[Write] = Shelf()
+        self.erases: Shelf[Erase] = Shelf()
+        self.totals: Shelf[Total] = Shelf()
+        self.ended: Shelf[Total] = Shelf()
+
+    def has_unsent(self) -> bool:
+        """Whether anything waits. O(1)."""
+        return bool(
+            self.totals.unsent or self.writes.unsent or self.erases.unsent or self.ended.unsent
+        )
+
+    def erase(self, erase: Erase) -> str | None:
+        """Take in a floor. O(1) where nothing is kept at or below it, else O(depth + dropped)."""
+        path = erase.path
+        displaces = self._is_kept(path) or self._tree.has_below(path)
+        reason = self._put(self.erases, erase, own=displaces)
+        if reason is None and displaces:
+            self.writes.drop(path)
+            self._cover(path)
+        return reason
+
+    def write(self, write: Write, *, own: bool = False) -> str | None:
+        """Take in a register. O(1) where nothing is below it, else O(depth + dropped)."""
+        path = write.path
+        old = self.writes.items.get(path)
+        is_scalar = type(write.value) is not dict
+        displaces = is_scalar and self._tree.has_below(path)
+        reason = self._put(self.writes, write, own=own, displaces=displaces)
+        if reason is None:
+            if is_scalar:
+                self.erases.drop(path)
+                self._cover(path)
+            elif old is not None and type(old.value) is not dict:
+                self._put(self.erases, Erase(path, old.stamp, 0), own=True)
+        return reason
+
+    def count(self, path: str, stamp: int, amount: Amount, *, own: bool = False) -> str | None:
+        """Add to the total of a path. O(1), O(depth) where the path is new."""
+        old = self.totals.items.get(path)
+        if old is None:
+            return self._put(self.totals, Total(path, UNSENT, stamp, stamp, amount), own=own)
+        total = counter.add(old.amount, amount)
+        if not counter.fits(total):
+            return "overflow"
+        self.totals.put(Total(path, old.generation, old.born, stamp, total))
+        return None
+
+    def repeat(self) -> None:
+        """All that is still here waits again. O(items)."""
+        for shelf in (self.ended, self.erases, self.writes, self.totals):
+            shelf.repeat()
+
+    def drop_sent(self, before_ns: float) -> None:
+        """Forget what was sent before, totals excepted. O(forgotten)."""
+        for shelf in (self.ended, self.writes, self.erases):
+            for path in shelf.drop_sent(before_ns):
+                self.tidy(path)
+
+    def tidy(self, path: str) -> None:
+        """To be called when a shelf has dropped a path. O(depth)."""
+        if not self._is_kept(path):
+            self._tree.discard(path, self._is_kept)
+
+    def size(self) -> tuple[int, int]:
+        """How many items are held, and an upper bound of their bytes. O(1)."""
+        shelves = (self.writes, self.erases, self.totals, self.ended)
+        return sum(len(shelf.items) for shelf in shelves), sum(shelf.bytes for shelf in shelves)
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError unless the shelves, the tree and the floors agree. O(items)."""
+        tree = PathTree()
+        for shelf in (self.writes, self.erases, self.totals):
+            tree.add_all(shelf.items)
+        assert tree == self._tree
+        for shelf in (self.writes, self.erases, self.totals, self.ended):
+            shelf.check_invariants()
+        for erase in self.erases.items.values():
+            for path in (erase.path, *self._tree.below(erase.path)):
+                write, total = self.writes.items.get(path), self.totals.items.get(path)
+                assert write is None or write.stamp >= erase.stamp
+                assert total is None or total.born > erase.stamp
+        for total in (*self.totals.items.values(), *self.ended.items.values()):
+            assert counter.fits(total.amount)
+            assert total.born <= total.last
+
+    def _put(
+        self, shelf: Shelf[Item], item: Item, *, own: bool = False, displaces: bool = False
+    ) -> str | None:
+        """Put the item in if there is room; one that `displaces` others needs no further path."""
+        is_new = item.path not in shelf.items
+        if not own:
+            reason = self._lacked(shelf, item, int(is_new and not displaces))
+            if reason is not None:
+                return reason
+            is_new = item.path not in shelf.items
+        shelf.put(item)
+        if is_new:
+            self._tree.add(item.path)
+        return None
+
+    def _lacked(self, shelf: Shelf[Item], item: Item, paths: int) -> str | None:
+        """The limit that the item would exceed. What was sent gives way, the oldest first."""
+        reason = self._exceeded(shelf, item, paths)
+        if reason is not None:
+            for giving in (self.ended, self.writes, self.erases):
+                for path in giving.drop_sent(inf):
+                    self.tidy(path)
+                    reason = self._exceeded(shelf, item, paths)
+                    if reason is None:
+                        return None
+        return reason
+
+    def _exceeded(self, shelf: Shelf[Item], item: Item, paths: int) -> str | None:
+        held, size = self.size()
+        if paths and held >= self._limits.paths:
+            return "paths"
+        old = shelf.items.get(item.path)
+        more = item_bytes(item) - (0 if old is None else item_bytes(old))
+        return "bytes" if more > 0 and size + more > self._limits.bytes else None
+
+    def _cover(self, path: str) -> None:
+        """Drop what the newest floor at the path dominates, but for registers at the path."""
+        if self._tree.has_below(path):
+            for below in reversed(list(self._tree.below(path))):
+                self.writes.drop(below)
+                self.erases.drop(below)
+                self._end(below)
+                self.tidy(below)
+        self._end(path)
+
+    def _end(self, path: str) -> None:
+        """End the generation of the counter at the path, if there is one."""
+        total = self.totals.items.get(path)
+        if total is None:
+            return
+        waits = path in self.totals.unsent
+        self.totals.drop(path)
+        if waits:
+            old = self.ended.items.get(path)
+            if old is not None and path in self.ended.unsent and total.generation == UNSENT:
+                amount = counter.add(old.amount, total.amount)
+                if not counter.fits(amount):
+                    return
+                total = Total(path, old.generation, old.born, total.last, amount)
+            self.ended.put(total)
+
+    def _is_kept(self, path: str) -> bool:
+        return path in self.writes.items or path in self.erases.items or path in self.totals.items

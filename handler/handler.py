@@ -1,0 +1,231 @@
+"""The logging.Handler: turns each record into a shard and leaves it to a thread of its own.
+
+It holds no lock, and neither does anything that a log call runs into: a record may be logged from a
+signal handler, from `__del__` in a garbage collection, from within another log call, or right after
+a fork. Nothing is raised into the caller, but what the caller's own filters raise.
+
+A forked child is a new process: it gets a link of its own, with counters from zero. What it
+inherited, it keeps and never touches: the thread is not there, the socket belongs to the parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shardlog.crdt.endpoint import check_address, collector_listen
+from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.process_id import process_id
+from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
+from shardlog.handler import shell
+from shardlog.handler.link import Link
+from shardlog.handler.outbox import Outbox, Pace
+from shardlog.handler.shard import Shard, ShardReader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from shardlog.crdt.delta import Value
+
+DEPTH_MAX = 8
+"""How deep log calls may be nested in one another before the inner ones are refused."""
+
+_handlers: weakref.WeakSet[ShardHandler] = weakref.WeakSet()
+_inherited: list[dict[int, Link]] = []
+
+
+class ShardHandler(logging.Handler):
+    """Sends what the process logs to the collector of its host.
+
+    Arguments: `endpoint`, the collector's address; `blade`, the name of this member of the cluster;
+    `loggers`, whose extras are shards (None: all that reach the handler); `insecure`, that a
+    network beyond this machine is trusted. What is not given comes from SHARDLOG_ENDPOINT and
+    SHARDLOG_BLADE, then from the table [handler] of the file that SHARDLOG_CONFIG names, and is
+    else the default address in the runtime directory, and the host's name.
+
+    The thread starts with the first record. Close flushes, and is called at exit by `logging`.
+
+    Raises:
+        ConfigError: an address, a name or the file is not usable; the text says which and why.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        blade: str | None = None,
+        loggers: Sequence[str] | None = None,
+        level: int | str = logging.NOTSET,
+        insecure: bool = False,
+    ) -> None:
+        super().__init__(level)
+        settings = _settings(os.environ, endpoint, blade, loggers, insecure)
+        self.endpoint = settings.endpoint
+        self.blade = settings.blade
+        self._reader = ShardReader(settings.blade, settings.loggers)
+        self._nesting = _Nesting()
+        self._closed = False
+        self._links: dict[int, Link] = {}
+        self._link: Link | None = None
+        _handlers.add(self)
+
+    def createLock(self) -> None:
+        """There is no lock."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        """As in `logging.Handler`, but without a lock."""
+        passed: Any = self.filter(record)
+        if isinstance(passed, logging.LogRecord):  # since 3.12 a filter may replace the record
+            record = passed
+        if passed:
+            self.emit(record)
+        return passed
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Read the record's shard and leave it to the thread. O(shard); never raises or waits."""
+        name = record.name
+        if name == "shardlog" or name.startswith("shardlog."):
+            return
+        nesting = self._nesting
+        nesting.depth += 1
+        try:
+            now_ns = time.time_ns()
+            if nesting.depth <= DEPTH_MAX:
+                shard = self._reader.read(record, now_ns)
+            else:
+                shard = Shard(now_ns, [], [], [], {"nested": (1, f"logger {name}"[:200])})
+            link = self._link
+            if link is None or link.pid != os.getpid():
+                link = self._open()
+            link.put(shard)
+        except Exception as error:  # out of memory, or of stack
+            self._fail(error)
+        finally:
+            nesting.depth -= 1
+
+    def flush(self) -> None:
+        """Wait, 1 s at most, until what was logged so far is handed over, if somebody is there."""
+        link = self._link
+        if link is not None and link.pid == os.getpid():
+            link.flush()
+
+    def close(self) -> None:
+        """Send what is left and say bye; later records are refused. Idempotent.
+
+        Takes 1.5 s at most, with no collector 0.5 s.
+        """
+        self._closed = True
+        link = self._link
+        if link is not None and link.pid == os.getpid():
+            link.close()
+        super().close()
+
+    def _open(self) -> Link:
+        """The link of this process. Where several threads come at once, the first one's counts."""
+        pid, host, started_ns = os.getpid(), socket.gethostname(), time.time_ns()
+        process = process_id(self.blade, host, _boot(), pid, started_ns, os.urandom(4).hex())
+        presence: dict[str, Value] = {"host": host, "pid": pid, "started": started_ns}
+        outbox = Outbox(process, self.blade, presence, pace=Pace(FRAME_BYTES_GOAL))
+        link = self._link = self._links.setdefault(pid, Link(self.endpoint, outbox, shell.run))
+        if self._closed:
+            link.close()
+        _watch_child_exit(self)
+        return link
+
+    def _fail(self, error: Exception) -> None:
+        """Count what should not have happened, if that much still works."""
+        link = self._link
+        if link is not None and link.pid == os.getpid():
+            with contextlib.suppress(Exception):
+                why = type(error).__name__
+                link.put(Shard(time.time_ns(), [], [], [], {"internal": (1, why)}))
+
+    def forget_links(self) -> None:
+        """For a forked child: put away what was inherited, which a garbage collection must not
+        reach, for then ZeroMQ would close what is not there.
+        """
+        _inherited.append(self._links)
+        self._links, self._link = {}, None
+
+
+class _Nesting(threading.local):
+    """How many log calls of this thread are within one another."""
+
+    depth = 0
+
+
+def _forget_inherited() -> None:
+    for handler in list(_handlers):
+        handler.forget_links()
+
+
+os.register_at_fork(after_in_child=_forget_inherited)
+
+
+def _watch_child_exit(handler: ShardHandler) -> None:
+    """Close the handler when a child of multiprocessing ends: it leaves without atexit."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # What is registered before a child has begun, its beginning clears; but then calls these.
+        util.register_after_fork(handler, _close_at_child_exit)
+        _close_at_child_exit(handler)
+
+
+def _close_at_child_exit(handler: ShardHandler) -> None:
+    process: Any = sys.modules["multiprocessing.process"]
+    if process.parent_process() is not None:
+        util: Any = sys.modules["multiprocessing.util"]
+        util.Finalize(None, handler.close, exitpriority=100)
+
+
+class _Settings(NamedTuple):
+    endpoint: str
+    blade: str
+    loggers: Sequence[str] | None
+
+
+def _settings(
+    environ: Mapping[str, str],
+    endpoint: str | None,
+    blade: str | None,
+    loggers: Sequence[str] | None,
+    insecure: bool,
+) -> _Settings:
+    """Argument, else variable, else file, else default."""
+    endpoint = endpoint or environ.get("SHARDLOG_ENDPOINT")
+    blade = blade or environ.get("SHARDLOG_BLADE")
+    file = environ.get("SHARDLOG_CONFIG")
+    if file:
+        from shardlog.crdt.config import parse_config
+
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"SHARDLOG_CONFIG: {file}: {error}") from error
+        config = parse_config(text, file).handler
+        endpoint = endpoint or config.endpoint
+        blade = blade or config.blade
+        loggers = config.loggers if loggers is None else loggers
+        insecure = insecure or config.insecure
+    if endpoint is None:
+        from tempfile import gettempdir
+
+        endpoint = collector_listen(environ, os.getuid(), gettempdir())
+    endpoint = check_address(endpoint, insecure=insecure)
+    return _Settings(endpoint, blade or socket.gethostname(), loggers)
+
+
+def _boot() -> str:
+    """What tells two lives of this host apart, as far as the system says."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    except OSError:
+        return ""

@@ -1,0 +1,135 @@
+"""A process's way to its collector, as its log calls see it: put a shard in and go on.
+
+No lock is taken, no socket touched, nothing waited for. What is put in is left to one thread, a
+daemon that the first shard starts; what it runs is `shardlog.handler.shell`. Threads and queues are
+the interpreter's own, also where gevent has replaced them by its own: the thread must not run
+within an event loop, nor wait for one.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import itertools
+import os
+import sys
+import time
+from _queue import Empty, SimpleQueue
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shardlog.handler.outbox import Outbox
+    from shardlog.handler.shard import Shard
+
+SHARDS_MAX = 100_000
+"""How many shards may wait for the thread, which empties the queue some 20 times a second."""
+FLUSH_SECONDS = 1.0
+CLOSE_SECONDS = 1.5
+
+
+class Link:
+    """The queue of one process and the thread that runs `run`.
+
+    Any thread may call `put`, `flush` and `close`.
+    """
+
+    def __init__(self, endpoint: str, outbox: Outbox, run: Callable[[Link], None]) -> None:
+        self.endpoint = endpoint
+        self.outbox = outbox
+        self.pid = os.getpid()
+        self.shards: deque[Shard] = deque()
+        self.flushes: deque[SimpleQueue[None]] = deque()
+        self.closed_ns: int | None = None
+        self._serve = run
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._is_idle = False
+        self._ended: SimpleQueue[None] = SimpleQueue()
+        self._starts: list[None] = [None]  # whoever pops it starts the thread
+        self._refused = itertools.count()
+        self._refused_seen = 0
+
+    def put(self, shard: Shard) -> None:
+        """Leave a shard to the thread. O(1)."""
+        if self.closed_ns is not None or len(self.shards) >= SHARDS_MAX:
+            next(self._refused)  # += would lose some between threads
+            return
+        self.shards.append(shard)
+        if self._starts:
+            self._start()
+        elif self._is_idle:
+            self._is_idle = False
+            self._wake.put(None)
+
+    def flush(self) -> None:
+        """Wait until what was put in is handed over, FLUSH_SECONDS at most.
+
+        Where nobody is there, that is found out in shell.FLUSH_PATIENCE_NS.
+        """
+        if not self._starts and self.closed_ns is None:
+            answer: SimpleQueue[None] = SimpleQueue()
+            self.flushes.append(answer)
+            self._wake.put(None)
+            _wait(answer, FLUSH_SECONDS)
+
+    def close(self) -> None:
+        """Have all that is left sent, and bye said, within CLOSE_SECONDS. Idempotent."""
+        if self.closed_ns is not None:
+            return
+        self.closed_ns = time.monotonic_ns()
+        self._wake.put(None)
+        if not self._may_start():
+            _wait(self._ended, CLOSE_SECONDS)
+        elif self.shards:  # it was too late to start a thread
+            self._run()
+
+    def rest(self, seconds: float, *, idle: bool) -> None:
+        """For the thread: wait until flush or close is called, or, if idle, a shard is put in."""
+        self._is_idle = idle
+        # What came before the thread was known to be idle did not wake it.
+        if not (idle and (self.shards or self.flushes or self.closed_ns is not None)):
+            _wait(self._wake, seconds)
+        self._is_idle = False
+
+    def take_refused(self) -> int:
+        """For the thread: how many shards were refused since the last call."""
+        # The only way to read this counter is to count.
+        refused = next(self._refused) - self._refused_seen
+        self._refused_seen += refused + 1
+        return refused
+
+    def _start(self) -> None:
+        if not self._may_start():
+            return
+        # gevent's threads are greenlets: one that waits in ZeroMQ would stop all others.
+        monkey: Any = sys.modules.get("gevent.monkey")
+        start: Callable[[Callable[[], None], tuple[()]], int] = (
+            _thread.start_new_thread
+            if monkey is None
+            else monkey.get_original("_thread", "start_new_thread")
+        )
+        try:
+            start(self._run, ())
+        except RuntimeError:  # the interpreter is shutting down: `close` will do it
+            self._starts.append(None)
+
+    def _may_start(self) -> bool:
+        """Whether there was no thread; only one caller is told so."""
+        try:
+            self._starts.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _run(self) -> None:
+        try:
+            self._serve(self)
+        finally:
+            self._ended.put(None)
+
+
+def _wait(queue: SimpleQueue[None], seconds: float) -> None:
+    with contextlib.suppress(Empty):
+        queue.get(timeout=max(seconds, 0))

@@ -1,0 +1,53 @@
+"""The two words that a shard may hold besides values: `count(n)` and `erase`.
+
+They are values without behaviour. What they do to the state is said where it is done: in
+`shardlog.crdt.counter` and in `shardlog.crdt.lww_map`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+import msgspec
+
+
+class Count(msgspec.Struct, frozen=True):
+    """What `count` returns: equal, hashed, copied and pickled by `n`."""
+
+    n: int | float = 1
+
+    def __repr__(self) -> str:
+        return f"count({self.n!r})"
+
+
+def count(n: int | float = 1) -> Count:
+    """A value that adds `n`, which may be negative, to the counter at its path. O(1).
+
+    It never raises: an `n` that cannot be counted (NaN, an infinity, more than 2**53, no number)
+    is refused and reported when the log call is read.
+
+    >>> count(), count(0.21), count(2) == count(2)
+    (count(1), count(0.21), True)
+    """
+    return Count(n)
+
+
+@final
+class EraseType:
+    """The type of `erase`, of which there is one: it stays itself when copied or pickled."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "erase"
+
+    def __reduce__(self) -> str:
+        return "erase"
+
+
+erase: Final = EraseType()
+"""A value that removes the key it is given to, and all below it.
+
+>>> erase
+erase
+"""
