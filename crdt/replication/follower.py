@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from shardlog.crdt.errors import RemoteProtocolError
 from shardlog.crdt.replication.messages import (
     Apply,
     Ask,
@@ -78,7 +79,13 @@ class Follower:
         self._effects: list[Apply | Install] = []
 
     def receive(self, message: StreamMessage, now_ns: int) -> None:
-        """Take in a message of this source. O(1), or O(buffer) while syncing."""
+        """Take in a message of this source. O(1), or O(buffer) while syncing.
+
+        Raises:
+            RemoteProtocolError: it does not have the lanes that are followed; nothing changed.
+        """
+        if not isinstance(message, Delta) and len(message.sequences) <= max(self._lanes):
+            raise RemoteProtocolError("malformed", f"a stream of {len(message.sequences)} lanes")
         if isinstance(message, SnapshotChunk):
             self._receive_chunk(message, now_ns)
             return

@@ -87,7 +87,7 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
 
     source: str
     epoch: str
-    lane: int
+    lane: Natural
     sequence: Natural
     body: Fragment | Changes
 
@@ -102,9 +102,9 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     epoch: str
     at_ns: Natural
     interval_ms: Natural
-    sequences: list[int]
+    sequences: list[Natural]
     hosts: list[HostStatus]
-    refused: dict[str, int]
+    refused: dict[str, Natural]
 
 
 class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request"):
@@ -130,7 +130,7 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     request: Natural
     after: str | None
     next: str | None
-    sequences: list[int]
+    sequences: list[Natural]
     body: Fragment | Changes
 
 

@@ -140,7 +140,8 @@ def _check_row(row: Row, writers: int) -> None:
 
 def _check_counter(item: Total | Entry) -> None:
     _check_path(item.path)
-    _require(counter.is_amount(item.amount), f"amount at {item.path!r}")
+    is_good = counter.is_amount(item.amount) and counter.fits(item.amount)
+    _require(is_good, f"amount at {item.path!r}")
 
 
 def _is_value(value: Any) -> bool:

@@ -1,0 +1,40 @@
+"""Read-only replicas, and what people see of them.
+
+General layout:
+
+- `client`     `connect`: the thread and the sockets that follow a node
+- `cluster`    `Cluster`: what `connect` returns
+- `board`      where the thread writes and all others read
+- `replica`    what shows: rows by path; `change` what is told of them, `watch` to whom, how fast
+- `views`      state -> rows of tables; `document` state -> what JSON can say
+
+The names below are loaded when they are used: importing this package loads no sockets.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shardlog.crdt.errors import ConfigError, Unreachable
+    from shardlog.monitor.change import ABSENT, Change
+    from shardlog.monitor.client import connect
+    from shardlog.monitor.cluster import Cluster
+
+__all__ = ["connect", "Cluster", "Change", "ABSENT", "ConfigError", "Unreachable"]
+
+_HOMES = {
+    "connect": "shardlog.monitor.client",
+    "Cluster": "shardlog.monitor.cluster",
+    "Change": "shardlog.monitor.change",
+    "ABSENT": "shardlog.monitor.change",
+    "ConfigError": "shardlog.crdt.errors",
+    "Unreachable": "shardlog.crdt.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,77 @@
+"""What one thread learns of a cluster, where all others may read it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from shardlog.monitor.replica import Replica
+from shardlog.monitor.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    from shardlog.crdt.replication.messages import Changes, HostStatus
+    from shardlog.monitor.change import Change
+
+    T = TypeVar("T")
+
+
+class Board:
+    """A replica under a lock, and those who watch it. A watch that nobody holds is dropped."""
+
+    def __init__(self) -> None:
+        self.hosts: Sequence[HostStatus] = ()
+        self._moved = threading.Condition()
+        self._replica = Replica()
+        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        self._is_complete = False
+        self._is_closed = False
+
+    def install(self, chunks: Sequence[Changes], deltas: Sequence[Changes]) -> None:
+        """Replace all by a snapshot. Complexity: `Replica.install`."""
+        with self._moved:
+            self._tell(self._replica.install(chunks, deltas, time.time_ns()))
+            self._is_complete = True
+            self._moved.notify_all()
+
+    def apply(self, changes: Changes) -> None:
+        """Take in a delta. Complexity: `Replica.apply`."""
+        with self._moved:
+            self._tell(self._replica.apply(changes))
+
+    def close(self) -> None:
+        """Nothing more will come: end all waiting. What was learned stays."""
+        with self._moved:
+            self._is_closed = True
+            self._moved.notify_all()
+            for watch in list(self._watches):
+                watch.close()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the first whole snapshot; whether it is there."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._is_complete or self._is_closed, max(timeout_s, 0))
+            return self._is_complete
+
+    def read(self, question: Callable[[Replica], T]) -> T:
+        """What the replica answers; nothing moves meanwhile."""
+        with self._moved:
+            return question(self._replica)
+
+    def watch(self, pattern: str, owner: object = None) -> Watch:
+        """All changes that come after this call; as long as it is held, `owner` is."""
+        watch = Watch(pattern, owner)
+        with self._moved:
+            if self._is_closed:
+                watch.close()
+            self._watches.add(watch)
+        return watch
+
+    def _tell(self, changes: list[Change]) -> None:
+        if changes:
+            for watch in list(self._watches):
+                watch.push(changes)

@@ -1,0 +1,182 @@
+"""Connecting to a node: a thread that owns its sockets and follows what the node serves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import zmq
+
+from shardlog.collector import follow
+from shardlog.crdt.endpoint import check_address, snapshot_address
+from shardlog.crdt.errors import RemoteProtocolError
+from shardlog.crdt.replication.follower import Follower
+from shardlog.crdt.replication.messages import (
+    LANES,
+    Apply,
+    Ask,
+    Changes,
+    Heartbeat,
+    Install,
+    SnapshotChunk,
+)
+from shardlog.crdt.wire import codec
+from shardlog.monitor.board import Board
+from shardlog.monitor.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shardlog.crdt.replication.messages import Delta, StreamMessage
+
+MS = 1_000_000
+
+
+def connect(url: str, *, timeout_ms: int = 5000) -> Cluster:
+    """Follow what an aggregator, or a collector, serves at `url`.
+
+    Waits until all of it is there; within a running event loop `async with`, or the first read,
+    does that instead. Several may be open at once.
+
+    Raises:
+        ConfigError: `url` is not an address.
+        Unreachable: the snapshot was not there after `timeout_ms`.
+    """
+    check_address(url, insecure=True)  # who only reads opens nothing to others
+    board = Board()
+    link = Link(url, board)
+    link.start()
+    cluster = Cluster(url, board, link, timeout_ms=timeout_ms)
+    if not _is_in_event_loop():
+        cluster.wait()
+    return cluster
+
+
+class Link(threading.Thread):
+    """Follows one address and writes on the board what it learns; all sockets are this thread's.
+
+    A node that restarts is another source, or another epoch of it: all is asked for again, and
+    what shows until then is what it said before.
+    """
+
+    def __init__(self, url: str, board: Board) -> None:
+        super().__init__(name="shardlog-monitor", daemon=True)
+        self._url = url
+        self._board = board
+        self._context = follow.new_context()
+        self._sub = follow.sub_connect(self._context, url, [b""])
+        self._dealer = follow.dealer_connect(self._context, snapshot_address(url))
+        self._follower: Follower | None = None
+        self._request: bytes | None = None
+        self._heard_ns = 0
+        self._refused = ""
+        self._is_closing = False
+
+    def close(self) -> None:
+        """End the thread and wait for it; may be repeated."""
+        self._is_closing = True
+        # A garbage collection may end up here in any thread: this one cannot wait for itself.
+        if threading.current_thread() is not self:
+            self._context.term()
+            self.join()
+
+    def stale_since_ns(self) -> int | None:
+        """When the node was last heard, if it missed three of its heartbeats. Wall clock, ns."""
+        follower = self._follower
+        if follower is not None and follower.is_stale(time.monotonic_ns()):
+            return self._heard_ns
+        return None
+
+    def problem(self) -> str:
+        """Why there is no snapshot, in one line."""
+        if self._refused:
+            return f"{self._url}: what comes from there is not understood ({self._refused})"
+        if self._follower is not None:
+            return f"{self._url}: the node there is heard, but its snapshot does not come"
+        return f"{self._url}: nobody answers; an aggregator, or `collect --serve`, serves monitors"
+
+    def run(self) -> None:
+        """Receive, step, obey, re-arm, until closed."""
+        poller = zmq.Poller()
+        poller.register(self._sub, zmq.POLLIN)
+        try:
+            while not self._is_closing:
+                # Without a connection a request would get nowhere: it waits for one here.
+                waiting = zmq.POLLOUT if self._request is not None else 0
+                poller.register(self._dealer, zmq.POLLIN | waiting)
+                poller.poll(self._timeout_ms())
+                now_ns = time.monotonic_ns()
+                for frame in follow.drain(self._sub):
+                    self._receive(codec.decode_published, frame, now_ns)
+                for frame in follow.drain(self._dealer):
+                    self._receive(codec.decode_stream, frame, now_ns)
+                if self._follower is not None:
+                    self._follower.handle_timer(now_ns)
+                    self._obey(self._follower)
+                if self._request is not None and follow.offer(self._dealer, [self._request]):
+                    self._request = None
+        except zmq.ContextTerminated:
+            pass
+        finally:
+            self._sub.close()
+            self._dealer.close()
+            self._board.close()
+
+    def _timeout_ms(self) -> int | None:
+        timer_ns = self._follower.next_timer_ns() if self._follower is not None else None
+        return None if timer_ns is None else max(timer_ns - time.monotonic_ns(), 0) // MS + 1
+
+    def _receive(self, decode: Callable[[bytes], StreamMessage], frame: bytes, now_ns: int) -> None:
+        try:
+            message = decode(frame)
+            _check(message)
+        except RemoteProtocolError as error:
+            self._refused = str(error)
+            return
+        self._refused = ""
+        follower = self._follower
+        if follower is None or follower.source != message.source:
+            if isinstance(message, SnapshotChunk):
+                return
+            follower = Follower(message.source, lanes=range(LANES), rng=random.Random())
+        self._heard_ns = time.time_ns()
+        follower.receive(message, now_ns)
+        self._follower = follower
+        if isinstance(message, Heartbeat):
+            self._board.hosts = message.hosts
+        self._obey(follower)
+
+    def _obey(self, follower: Follower) -> None:
+        for effect in follower.take_effects():
+            match effect:
+                case Apply(delta):
+                    self._board.apply(_changes(delta))
+                case Install(_, chunks, deltas):
+                    self._board.install([*map(_changes, chunks)], [*map(_changes, deltas)])
+                case Ask(_, request):
+                    self._request = codec.encode(request)
+
+
+def _check(message: StreamMessage) -> None:
+    if isinstance(message, Heartbeat):
+        if len(message.sequences) != LANES:
+            raise RemoteProtocolError("lanes", "collectors send there, monitors are not served")
+    else:
+        _changes(message)
+
+
+def _changes(message: Delta | SnapshotChunk) -> Changes:
+    if not isinstance(message.body, Changes):
+        raise RemoteProtocolError("body", "this is no stream of changes")
+    return message.body
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""The cluster as its state shows it, for whoever reads it in Python."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shardlog.crdt.errors import Unreachable
+from shardlog.monitor import views
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from shardlog.crdt.path import Key, Keys
+    from shardlog.crdt.replication.messages import HostStatus
+    from shardlog.monitor.board import Board
+    from shardlog.monitor.watch import Watch
+
+
+class Link(Protocol):
+    """What keeps a board up to date."""
+
+    def close(self) -> None:
+        """Stop; may be repeated."""
+        ...
+
+    def stale_since_ns(self) -> int | None:
+        """When the server was last heard, if that is too long ago."""
+        ...
+
+    def problem(self) -> str:
+        """Why there is no snapshot yet, in one line."""
+        ...
+
+
+class Cluster:
+    """A live, read-only copy of what a node serves. `connect` makes it.
+
+    All may be called from any thread. What is returned is a copy. The copy keeps itself up to date
+    until it is closed, also over restarts of the server; a server that is gone shows in
+    `stale_since_ns`, and what it said stays.
+
+    A forked child has no thread that follows, and must connect anew.
+
+    Raises:
+        Unreachable: from what reads, where the first snapshot has not come in time.
+    """
+
+    def __init__(self, url: str, board: Board, link: Link, *, timeout_ms: int) -> None:
+        self.url = url
+        self._board = board
+        self._link = link
+        self._deadline_s = time.monotonic() + timeout_ms / 1000
+        self._close = weakref.finalize(self, link.close)
+
+    def __getitem__(self, keys: Key | Keys) -> Any:
+        """A copy of what shows there: a value, or nested dicts; `()` is the root. O(its size).
+
+        The key 42 is not the key "42". The root leaves out `shardlog`, what shardlog itself keeps.
+
+        Raises:
+            KeyError: nothing shows there.
+        """
+        wanted = _keys(keys)
+        return self._ready().read(lambda replica: replica.view(wanted))
+
+    def __contains__(self, keys: Key | Keys) -> bool:
+        """Whether anything shows at these keys, or below them. O(number of keys)."""
+        try:
+            wanted = _keys(keys)
+        except KeyError:
+            return False
+        return self._ready().read(lambda replica: replica.has(wanted))
+
+    def total(self, pattern: str) -> int | float:
+        """The exact sum of all counters that match, 0 if none does. O(what the start selects).
+
+        Raises:
+            ConfigError: this is not a pattern.
+        """
+        return self._ready().read(lambda replica: replica.total(pattern))
+
+    def watch(self, pattern: str = "**") -> Watch:
+        """The changes from now on, at and below what matches: for `for` and `async for`.
+
+        It ends when the cluster is closed. A consumer that is slow misses what was in between, and
+        never the newest.
+
+        Raises:
+            ConfigError: this is not a pattern.
+        """
+        return self._ready().watch(pattern, self)
+
+    def blades(self) -> list[views.Blade]:
+        """Who is there: one row a process. O(processes log processes)."""
+        return views.blades(self._ready().read(lambda replica: replica.rows(views.PRESENCE)))
+
+    @property
+    def hosts(self) -> list[HostStatus]:
+        """How complete each host's part is, as the server's last heartbeat said."""
+        return list(self._ready().hosts)
+
+    @property
+    def stale_since_ns(self) -> int | None:
+        """When the server was last heard, if it has missed three heartbeats. Wall clock, ns."""
+        return self._link.stale_since_ns()
+
+    def close(self) -> None:
+        """Disconnect, and end all watches; may be repeated. What was read last stays readable."""
+        self._close()
+
+    def wait(self) -> None:
+        """Wait until all is there, as what reads does.
+
+        Raises:
+            Unreachable: that takes longer than `connect` was told; it is closed then.
+        """
+        if not self._board.wait(self._deadline_s - time.monotonic()):
+            self.close()
+            raise Unreachable(self._link.problem())
+
+    def __enter__(self) -> Cluster:
+        self.wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Cluster:
+        try:
+            await asyncio.to_thread(self.wait)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ready(self) -> Board:
+        self.wait()
+        return self._board
+
+
+def _keys(keys: Key | Keys) -> Keys:
+    wanted = keys if isinstance(keys, tuple) else (keys,)
+    if not all(isinstance(key, str) or type(key) is int for key in wanted):
+        raise KeyError(keys)
+    return wanted
