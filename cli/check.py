@@ -1,0 +1,158 @@
+"""`shardlog check`: is the configuration right, and does everybody answer?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import click
+
+from shardlog.cli.options import json_option, load_config
+from shardlog.cli.output import echo_json, printable
+from shardlog.collector.follow import libzmq_version
+from shardlog.crdt.config import CONFIG_VARIABLE, VARIABLE_PREFIX, VARIABLES, Config
+from shardlog.crdt.endpoint import AGGREGATOR_SERVE, check_address, collector_listen
+from shardlog.crdt.errors import ConfigError, Unreachable
+from shardlog.monitor import connect
+from shardlog.monitor.views import iso_utc
+
+TIMEOUT_S = 3.0
+LIBZMQ_OLDEST = (4, 3, 5)
+"""Older ones have holes that anybody who reaches the port may use."""
+
+
+class Finding(NamedTuple):
+    """What was looked at, and how it is."""
+
+    subject: str
+    status: Literal["fine", "wrong", "unreachable"]
+    says: str
+
+
+@click.command()
+@click.option("--config", "path", metavar="FILE", help="TOML file. Or SHARDLOG_CONFIG.")
+@click.option("--connect", "url", metavar="URL", help="Where monitors are served.")
+@json_option("Print a list of objects instead, on one line.")
+def check(path: str | None, url: str | None, as_json: bool) -> None:
+    """Check the configuration and the connections, and say what is wrong.
+
+    Exit 1 if something is wrong; else 3 if somebody does not answer.
+    """
+    findings = list(examine(path, url, os.environ))
+    if as_json:
+        echo_json([finding._asdict() for finding in findings], one_line=True)
+    else:
+        for finding in findings:
+            click.echo(f"{finding.status:11}  {finding.subject}: {printable(finding.says)}")
+    statuses = {finding.status for finding in findings}
+    sys.exit(1 if "wrong" in statuses else 3 if "unreachable" in statuses else 0)
+
+
+def examine(path: str | None, url: str | None, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """All findings, in the order in which one would mend them."""
+    yield _versions()
+    yield from _variables(environ)
+    file = path or environ.get(CONFIG_VARIABLE) or ""
+    try:
+        config = load_config(path, environ)
+    except ConfigError as error:
+        yield Finding("configuration", "wrong", str(error))
+        return
+    yield Finding("configuration", "fine", file or "no file")
+    wrong = list(_addresses(config))
+    yield from wrong
+    if not any(finding.subject == "[handler] endpoint" for finding in wrong):
+        yield from _collector(config, environ)
+    if not any(finding.subject == "[collect] to" for finding in wrong):
+        for address in config.collect.to:
+            yield _reach(f"aggregator {address}", address)
+    yield from _served(url or config.monitor.connect or AGGREGATOR_SERVE)
+
+
+def _versions() -> Finding:
+    libzmq = libzmq_version()
+    text = ", ".join(f"{name} {version(name)}" for name in ("shardlog", "pyzmq", "msgspec"))
+    text += f", libzmq {'.'.join(map(str, libzmq))}, Python {platform.python_version()}"
+    if libzmq < LIBZMQ_OLDEST:
+        return Finding("versions", "wrong", f"{text}; libzmq 4.3.5 is needed: update pyzmq")
+    return Finding("versions", "fine", text)
+
+
+def _variables(environ: Mapping[str, str]) -> Iterator[Finding]:
+    known = {CONFIG_VARIABLE, *(VARIABLE_PREFIX + key.upper() for key in VARIABLES)}
+    for name in sorted(environ):
+        if name.startswith(VARIABLE_PREFIX) and name not in known:
+            yield Finding(name, "wrong", f"no such variable; they are {', '.join(sorted(known))}")
+
+
+def _addresses(config: Config) -> Iterator[Finding]:
+    """What is wrong with addresses that were written down."""
+    handler, collect, aggregate = config.handler, config.collect, config.aggregate
+    written = [
+        ("[handler] endpoint", handler.endpoint, handler.insecure),
+        ("[collect] listen", collect.listen, collect.insecure),
+        *(("[collect] to", address, collect.insecure) for address in collect.to),
+        ("[collect] serve", collect.serve, collect.insecure),
+        ("[aggregate] listen", aggregate.listen, aggregate.insecure),
+        ("[aggregate] serve", aggregate.serve, aggregate.insecure),
+    ]
+    for subject, address, insecure in written:
+        try:
+            check_address(address, insecure=insecure) if address else None
+        except ConfigError as error:
+            yield Finding(subject, "wrong", str(error))
+
+
+def _collector(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the blades of this host are heard."""
+    default = collector_listen(environ, os.getuid(), tempfile.gettempdir())
+    address = config.handler.endpoint or default
+    if address == default and not Path(default.removeprefix("ipc://")).exists():
+        yield Finding("collector", "fine", f"none on this host, which would listen at {default}")
+        return
+    if address.startswith("ipc://"):
+        folder = Path(address.removeprefix("ipc://")).parent
+        if folder.is_dir() and folder.stat().st_mode & 0o007:
+            yield Finding(
+                "collector", "wrong", f"{folder} is open to all users; chmod 700 {folder}"
+            )
+    yield _reach(f"collector {address}", address)
+
+
+def _reach(subject: str, address: str) -> Finding:
+    """Whether somebody listens there."""
+    try:
+        if address.startswith("ipc://"):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(TIMEOUT_S)
+                probe.connect(address.removeprefix("ipc://"))
+        else:
+            host, _, port = address.removeprefix("tcp://").rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S).close()
+    except OSError as error:
+        return Finding(subject, "unreachable", error.strerror or str(error))
+    return Finding(subject, "fine", "listens")
+
+
+def _served(url: str) -> Iterator[Finding]:
+    """Whether monitors are answered, and how complete what they are told is."""
+    try:
+        with connect(url, timeout_ms=int(1000 * TIMEOUT_S)) as cluster:
+            hosts = cluster.hosts
+    except ConfigError as error:
+        yield Finding("monitors", "wrong", str(error))
+    except Unreachable as error:
+        yield Finding("monitors", "unreachable", str(error))
+    else:
+        yield Finding("monitors", "fine", f"{url} serves {len(hosts)} hosts")
+        for host in hosts:
+            if host.status != "live":
+                since = f"{host.status}, last heard {iso_utc(host.since_ns)}"
+                yield Finding(f"host {printable(host.host)}", "wrong", since)

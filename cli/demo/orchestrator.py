@@ -1,0 +1,116 @@
+"""The blade that tells the scrapers what to do: `python -m shardlog.cli.demo.orchestrator`.
+
+It asks the site for its index, and then, every so often, one scraper after the other to scrape a
+few pages. Each such intent has a number, counted from 1. Now and then it wants another version of
+the module, and now and then a domain of which nothing will come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shardlog.cli.demo.blade import Stop, announce, configure_logging, resolver
+from shardlog.cli.demo.client import Client, FetchError
+from shardlog.cli.demo.site import BROKEN, DOMAINS
+from shardlog.cli.demo.tally import Add, Tally
+
+log = logging.getLogger("blade.ask")
+
+MODULES = ("scrape_pages==1.4", "scrape_pages==1.5")
+INTENTS_PER_MODULE = 10
+INTENTS_PER_BROKEN = 9
+"""Every so many intents, one for the domain that is broken."""
+
+PAGES_PER_INTENT = 5
+TRIES = 10
+PAUSE_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What one scraper is asked to do."""
+
+    number: int
+    host: str
+    module: str
+    pages: tuple[str, ...]
+
+    def as_document(self) -> dict[str, object]:
+        """What is sent to the scraper."""
+        return {"intent": str(self.number), "module": self.module, "pages": list(self.pages)}
+
+
+def plan(index: dict[str, list[str]], hosts: list[str], seed: int) -> Iterator[Intent]:
+    """Intents without end: all pages of the index in a random order, again and again."""
+    rng = random.Random(seed)
+    good = [f"http://{domain}{path}" for domain in DOMAINS for path in index[domain]]
+    bad = [f"http://{BROKEN}{path}" for path in index[BROKEN]]
+    rng.shuffle(good)
+    rng.shuffle(bad)
+    good_pages, bad_pages = itertools.cycle(good), itertools.cycle(bad)
+    for number in itertools.count(1):
+        pages = bad_pages if number % INTENTS_PER_BROKEN == 0 else good_pages
+        yield Intent(
+            number=number,
+            host=hosts[number % len(hosts)],
+            module=MODULES[number // INTENTS_PER_MODULE % len(MODULES)],
+            pages=tuple(itertools.islice(pages, PAGES_PER_INTENT)),
+        )
+
+
+def ask(intent: Intent, client: Client, tally: Tally, stop: Stop) -> None:
+    """Say that the intent is asked for, and ask for it until the scraper has room for it."""
+    tally.say(
+        log,
+        logging.INFO,
+        "asked",
+        shard={
+            "intents": {str(intent.number): {"host": intent.host, "module": intent.module}},
+            tally.blade: {"asked": Add(1)},
+        },
+    )
+    for _ in range(TRIES):
+        try:
+            client.post(f"http://{intent.host}/intents", intent.as_document())
+            return
+        except FetchError as error:
+            if error.status != 503:
+                break
+        if stop.wait(PAUSE_S):
+            return
+    tally.failed(log, "%s does not take intent %d", intent.host, intent.number)
+
+
+def main() -> None:
+    """Ask until told to stop."""
+    parser = argparse.ArgumentParser(prog="shardlog-demo-orchestrator")
+    parser.add_argument("--blade", required=True)
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--tally", type=Path, required=True)
+    parser.add_argument("--resolve", action="append", default=[])
+    parser.add_argument("--scraper", action="append", required=True)
+    parser.add_argument("--every", type=float, default=0.5, help="seconds between two intents")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    stop = Stop()
+    configure_logging(arguments.blade, arguments.endpoint)
+    tally = Tally(arguments.blade)
+    with Client(resolver(arguments.resolve)) as client:
+        index = json.loads(client.get(f"http://{DOMAINS[0]}/index.json"))
+        announce()
+        for intent in plan(index, arguments.scraper, arguments.seed):
+            ask(intent, client, tally, stop)
+            if stop.wait(arguments.every):
+                break
+    tally.close(arguments.tally)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""How the commands print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+
+def echo_json(value: Any, *, one_line: bool) -> None:
+    """Print what JSON can say, at once; beyond what the terminal's encoding can, as escapes."""
+    indent = None if one_line else 2
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    click.echo(text)
+
+
+def printable(text: str) -> str:
+    r"""A text that a terminal shows and does not obey: anybody may have logged it.
+
+    >>> printable("caf\xe9 \x1b[2J")
+    'café �[2J'
+    """
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,24 @@
+"""`shardlog watch`: what changes."""
+
+from __future__ import annotations
+
+import click
+
+from shardlog.cli.options import connect_option
+from shardlog.cli.output import echo_json
+from shardlog.monitor import connect
+from shardlog.monitor.document import change_document
+
+
+@click.command()
+@click.argument("pattern", default="**")
+@connect_option
+def watch(pattern: str, url: str) -> None:
+    """Print each change from now on, at and below what PATTERN matches, as one line of JSON.
+
+    In a PATTERN * stands for one key and ** for any number of keys. When changes come faster than
+    they are read, only the latest of each path is printed. Ends with Ctrl-C.
+    """
+    with connect(url) as cluster:
+        for change in cluster.watch(pattern):
+            echo_json(change_document(change), one_line=True)
