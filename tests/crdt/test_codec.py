@@ -1,0 +1,438 @@
+"""Messages and bytes: round trips, and bytes that are no message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardlog.crdt.counter import PART_MAX
+from shardlog.crdt.delta import Entry, Erase, Fragment, Total, Write
+from shardlog.crdt.errors import RemoteProtocolError
+from shardlog.crdt.path import path_text
+from shardlog.crdt.replication.messages import (
+    Changes,
+    Delta,
+    Heartbeat,
+    HostStatus,
+    Report,
+    Row,
+    SnapshotChunk,
+    SnapshotRequest,
+)
+from shardlog.crdt.wire.codec import (
+    decode_published,
+    decode_report,
+    decode_request,
+    decode_stream,
+    decode_value,
+    encode,
+    encode_published,
+    encode_value,
+)
+from shardlog.crdt.wire.schema import FRAME_BYTES_MAX, HEARTBEAT_TOPIC, VERSION, Message
+
+Decode = Callable[[bytes], Message]
+
+BIG = 2**63 - 1
+NATURAL = st.sampled_from([0, 1, 1_764_063_000_123_456_789, BIG])
+KEY = st.one_of(st.sampled_from(["a", "a/b", "*", "\\", "", "~"]), st.integers(-3, 3))
+PATH = st.lists(KEY, min_size=1, max_size=3).map(path_text)
+NAME = st.sampled_from(["", "scraper-1@node:1:2:3:4", "é\U0001f600"])
+SCALAR = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False),
+    st.text(max_size=4),
+    st.binary(max_size=4),
+)
+VALUE: st.SearchStrategy[Any] = st.one_of(
+    SCALAR,
+    st.just({}),
+    st.recursive(SCALAR, lambda inner: st.lists(inner, max_size=3), max_leaves=6).map(
+        lambda value: [value]
+    ),
+)
+PART = st.sampled_from([0, 1, 10**9, PART_MAX])
+AMOUNT = st.one_of(PART, st.tuples(PART, PART, PART, st.integers(1, PART_MAX)))
+
+WRITE = st.builds(Write, PATH, NATURAL, st.just(0), VALUE)
+ERASE = st.builds(Erase, PATH, NATURAL, st.just(0))
+REPORT = st.builds(
+    Report,
+    NAME,
+    NATURAL,
+    NATURAL,
+    st.booleans(),
+    st.lists(WRITE, max_size=2),
+    st.lists(ERASE, max_size=2),
+    st.lists(st.builds(Total, PATH, NATURAL, NATURAL, NATURAL, AMOUNT), max_size=2),
+)
+FRAGMENT = st.builds(
+    Fragment,
+    NAME,
+    NATURAL,
+    NATURAL,
+    st.lists(NAME, min_size=1, max_size=2),
+    st.lists(WRITE, max_size=2),
+    st.lists(ERASE, max_size=2),
+    st.lists(st.builds(Entry, PATH, NATURAL, NATURAL, AMOUNT), max_size=2),
+)
+ROW = st.builds(Row, PATH, st.sampled_from([0, 1, 2, 3]), VALUE, NATURAL, st.integers(-1, 0))
+CHANGES = st.builds(Changes, st.lists(NAME, min_size=1, max_size=2), st.lists(ROW, max_size=2))
+BODY = st.one_of(FRAGMENT, CHANGES)
+STATUS = st.builds(
+    HostStatus, NAME, NAME, st.sampled_from(["live", "syncing", "stale"]), NATURAL, NATURAL
+)
+SEQUENCES = st.lists(NATURAL, min_size=1, max_size=3)
+DELTA = st.builds(Delta, NAME, NAME, st.integers(0, 63), NATURAL, BODY)
+HEARTBEAT = st.builds(
+    Heartbeat,
+    NAME,
+    NAME,
+    NATURAL,
+    NATURAL,
+    SEQUENCES,
+    st.lists(STATUS, max_size=2),
+    st.dictionaries(NAME, NATURAL, max_size=2),
+)
+REQUEST = st.builds(SnapshotRequest, NATURAL, st.one_of(st.none(), PATH))
+CHUNK = st.builds(
+    SnapshotChunk,
+    NAME,
+    NAME,
+    NATURAL,
+    st.one_of(st.none(), PATH),
+    st.one_of(st.none(), PATH),
+    SEQUENCES,
+    BODY,
+)
+CASES: list[tuple[Decode, Message]] = [
+    (
+        decode_report,
+        Report(
+            "p@h:1:2:3:4",
+            7,
+            5,
+            True,
+            [Write("a/\\i42", 3, 0, ["x", b"y", 1.5, None]), Write("b", 3, 0, {})],
+            [Erase("a\\/b", 4, 0)],
+            [Total("n", 1, 2, 3, 4), Total("m", 1, 2, 3, (1, 2, 3, 4))],
+        ),
+    ),
+    (
+        decode_stream,
+        Delta("s", "e", 3, 9, Changes(["p"], [Row("a", 1, 2.5, 3, -1), Row("b", 0, [], 3, 0)])),
+    ),
+    (
+        decode_stream,
+        SnapshotChunk(
+            "s",
+            "e",
+            1,
+            None,
+            "a",
+            [1, 2],
+            Fragment("r", 0, 5, ["p"], [Write("a", 1, 0, "x")], [], [Entry("n", 1, 2, 3)]),
+        ),
+    ),
+    (
+        decode_stream,
+        Heartbeat("s", "e", 5, 1000, [4], [HostStatus("h", "r", "live", 0, 5)], {"size": 1}),
+    ),
+    (decode_request, SnapshotRequest(3, "a/b")),
+]
+DECODERS: list[Decode] = [decode_report, decode_stream, decode_published, decode_request]
+
+
+def reason_of(decode: Decode, frame: bytes) -> str | None:
+    """Why a frame is refused, None if it is taken; any other exception goes through."""
+    try:
+        decode(frame)
+    except RemoteProtocolError as error:
+        return error.reason
+    return None
+
+
+def frame_of(raw: Any) -> bytes:
+    """A frame with this msgpack value in it."""
+    return bytes([VERSION]) + msgspec.msgpack.encode(raw)
+
+
+@given(REPORT)
+def test_reports_survive(report: Report) -> None:
+    """What a handler sent is what the collector reads."""
+    assert decode_report(encode(report)) == report
+
+
+@given(st.one_of(DELTA, HEARTBEAT))
+def test_published_messages_survive_behind_their_topic(message: Delta | Heartbeat) -> None:
+    """The topic is the lane, 255 for heartbeats; behind it is the message."""
+    frame = encode_published(message)
+
+    assert frame[0] == (message.lane if isinstance(message, Delta) else HEARTBEAT_TOPIC)
+    assert decode_published(frame) == message
+    assert decode_stream(frame[1:]) == message
+
+
+@given(CHUNK, REQUEST)
+def test_snapshots_survive(chunk: SnapshotChunk, request: SnapshotRequest) -> None:
+    """Requests one way, chunks the other."""
+    assert decode_stream(encode(chunk)) == chunk
+    assert decode_request(encode(request)) == request
+
+
+@given(VALUE)
+def test_values_survive_with_their_types(value: Any) -> None:
+    """Alone and within a message: 1, 1.0 and True stay apart, str and bytes too."""
+    report = decode_report(encode(Report("p", 1, 1, False, [Write("a", 1, 0, value)], [], [])))
+
+    assert repr(report.writes[0].value) == repr(value)
+    assert repr(decode_value(encode_value(value))) == repr(value)
+
+
+@pytest.mark.parametrize(("decode", "message"), CASES)
+def test_every_truncation_is_refused(decode: Decode, message: Message) -> None:
+    """Wherever a frame is cut it is malformed; cut before its version it has none."""
+    frame = encode(message)
+    assert decode(frame) == message
+
+    assert reason_of(decode, b"") == "version"
+    for end in range(1, len(frame)):
+        assert reason_of(decode, frame[:end]) == "malformed"
+    assert reason_of(decode, frame + b"\0") == "malformed"
+
+
+@pytest.mark.parametrize(("decode", "message"), CASES)
+def test_every_flipped_bit_is_refused_or_taken(decode: Decode, message: Message) -> None:
+    """A changed frame is another message or a RemoteProtocolError, never another exception."""
+    frame = encode(message)
+    for at in range(len(frame)):
+        for bit in range(8):
+            changed = bytearray(frame)
+            changed[at] ^= 1 << bit
+            reason = reason_of(decode, bytes(changed))
+            assert reason in (("version",) if at == 0 else (None, "malformed"))
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@given(data=st.binary(max_size=60))
+def test_random_bytes_are_refused_or_taken(decode: Decode, data: bytes) -> None:
+    """With and without the version in front, on every link."""
+    for frame in (data, bytes([VERSION]) + data, bytes([0, VERSION]) + data):
+        assert reason_of(decode, frame) in (None, "version", "malformed")
+
+
+@pytest.mark.parametrize(("decode", "message"), CASES)
+@given(data=st.data())
+def test_spliced_bytes_are_refused_or_taken(
+    decode: Decode, message: Message, data: st.DataObject
+) -> None:
+    """Any bytes in place of any others: what is close to a message finds more than noise does."""
+    frame = encode(message)
+    start = data.draw(st.integers(1, len(frame)))
+    end = data.draw(st.integers(start, len(frame)))
+    piece = data.draw(
+        st.one_of(
+            st.binary(max_size=4),
+            st.recursive(
+                st.one_of(SCALAR, st.just({})),
+                lambda inner: st.one_of(
+                    st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=2), inner)
+                ),
+                max_leaves=5,
+            ).map(msgspec.msgpack.encode),
+        )
+    )
+
+    assert reason_of(decode, frame[:start] + piece + frame[end:]) in (None, "malformed")
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+def test_an_unknown_version_is_told_apart_from_garbage(decode: Decode) -> None:
+    """A newer peer is another trouble than a broken one."""
+    topic = b"\0" if decode is decode_published else b""
+    frame = encode(SnapshotRequest(1, None))
+    for version in (0, VERSION + 1, 255):
+        assert reason_of(decode, topic + bytes([version]) + frame[1:]) == "version"
+
+    assert reason_of(decode, topic + bytes([VERSION])) == "malformed"
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+def test_a_huge_frame_is_refused_by_its_size(decode: Decode) -> None:
+    """Beyond 1 MiB nothing is parsed, whatever it is; a mebibyte itself is taken."""
+    assert reason_of(decode, bytes([0, VERSION]) + b"\0" * FRAME_BYTES_MAX) == "size"
+
+
+def test_a_frame_of_just_the_limit_is_taken() -> None:
+    """The limit is the last size that is allowed."""
+    empty = encode(Report("p", 1, 1, False, [Write("a", 1, 0, "x" * 70_000)], [], []))
+    text = "x" * (70_000 + FRAME_BYTES_MAX - len(empty))
+    frame = encode(Report("p", 1, 1, False, [Write("a", 1, 0, text)], [], []))
+    assert len(frame) == FRAME_BYTES_MAX
+
+    assert reason_of(decode_report, frame) is None
+    longer = encode(Report("p", 1, 1, False, [Write("a", 1, 0, text + "x")], [], []))
+    assert reason_of(decode_report, longer) == "size"
+
+
+def deep(levels: int) -> bytes:
+    """The msgpack of a list in a list in a list, innermost empty."""
+    return b"\x91" * (levels - 1) + b"\x90"
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@pytest.mark.parametrize("levels", [33, 500, 5_000, FRAME_BYTES_MAX - 100])
+def test_depth_is_no_recursion_error(decode: Decode, levels: int) -> None:
+    """Deep arrays are malformed, in place of the message and as a value in it."""
+    topic = b"\0" if decode is decode_published else b""
+    assert reason_of(decode, topic + bytes([VERSION]) + deep(levels)) == "malformed"
+
+
+@pytest.mark.parametrize(("levels", "reason"), [(32, None), (33, "malformed"), (5_000, "malformed")])
+def test_a_list_as_a_value_has_at_most_32_levels(levels: int, reason: str | None) -> None:
+    """In reports and in rows alike."""
+    marker = b"\xa6marker"
+    report = encode(Report("p", 1, 1, False, [Write("a", 1, 0, "marker")], [], []))
+    delta = encode(Delta("s", "e", 0, 1, Changes([], [Row("a", 0, "marker", 1, -1)])))
+
+    assert reason_of(decode_report, report.replace(marker, deep(levels))) == reason
+    assert reason_of(decode_stream, delta.replace(marker, deep(levels))) == reason
+
+
+TIMESTAMP = b"\xd6\xff\x00\x00\x00\x01"
+EXTENSION = b"\xd4\x05\x00"
+WRONG_VALUES = [
+    TIMESTAMP,
+    EXTENSION,
+    b"\x91" + TIMESTAMP,
+    b"\x91" + EXTENSION,
+    b"\x91\x80",  # a dict in a list
+    b"\x81\xa1a\x01",  # a dict with something in it
+    b"\x81\x01\x01",
+    b"\x81\x80\x01",  # a dict as a key
+    b"\x81\x90\x01",
+    b"\xa1\xff",  # no UTF-8
+    b"\xa3\xed\xa0\x80",  # a surrogate
+    b"\xc1",  # never used in msgpack
+    b"\xdd\xff\xff\xff\xff",  # an array of 4 billion
+    b"\xdf\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+]
+
+
+@pytest.mark.parametrize("raw", WRONG_VALUES)
+def test_what_is_no_value_is_refused(raw: bytes) -> None:
+    """Dicts, timestamps, extensions, wrong text, and sizes that lie."""
+    marker = b"\xa6marker"
+    report = encode(Report("p", 1, 1, False, [Write("a", 1, 0, "marker")], [], []))
+    delta = encode(Delta("s", "e", 0, 1, Changes([], [Row("a", 0, "marker", 1, -1)])))
+
+    assert reason_of(decode_report, report.replace(marker, raw)) == "malformed"
+    assert reason_of(decode_stream, delta.replace(marker, raw)) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["\\", "a/\\x", "\\i", "\\i01", "\\i" + "9" * 5000, "*", "a*b", "a/**", "\\i-0", 5, None, b"a"],
+)
+def test_a_path_that_is_not_canonical_is_refused(path: object) -> None:
+    """Else one place would have two names."""
+    for raw in [
+        ["report", "p", 1, 1, False, [[path, 1, 0, "x"]], [], []],
+        ["report", "p", 1, 1, False, [], [[path, 1, 0]], []],
+        ["report", "p", 1, 1, False, [], [], [[path, 1, 1, 1, 5]]],
+    ]:
+        assert reason_of(decode_report, frame_of(raw)) == "malformed"
+    for body in [
+        ["fragment", "r", 0, 1, ["p"], [[path, 1, 0, "x"]], [], []],
+        ["fragment", "r", 0, 1, ["p"], [], [[path, 1, 0]], []],
+        ["fragment", "r", 0, 1, ["p"], [], [], [[path, 1, 1, 5]]],
+        ["changes", [], [[path, 0, 1, 1, -1]]],
+    ]:
+        assert reason_of(decode_stream, frame_of(["delta", "s", "e", 0, 1, body])) == "malformed"
+
+
+@pytest.mark.parametrize("writer", [-2, 1, 2**40, "p", None, 0.0])
+def test_a_writer_that_is_not_in_the_message_is_refused(writer: object) -> None:
+    """An index beyond the message's writers, or none; -1 only where nobody need be named."""
+    for writer_ in [writer, -1]:
+        for raw in [
+            ["report", "p", 1, 1, False, [["a", 1, writer_, "x"]], [], []],
+            ["report", "p", 1, 1, False, [], [["a", 1, writer_]], []],
+        ]:
+            assert reason_of(decode_report, frame_of(raw)) == "malformed"
+        for body in [
+            ["fragment", "r", 0, 1, ["p"], [["a", 1, writer_, "x"]], [], []],
+            ["fragment", "r", 0, 1, ["p"], [], [["a", 1, writer_]], []],
+        ]:
+            raw = ["delta", "s", "e", 0, 1, body]
+            assert reason_of(decode_stream, frame_of(raw)) == "malformed"
+    raw = ["delta", "s", "e", 0, 1, ["changes", ["p"], [["a", 0, 1, 1, writer]]]]
+    assert reason_of(decode_stream, frame_of(raw)) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "amount", [-1, 2**63, [5, 0, 0, 0], [0, 0, 0, 0], [1, -1, 0, 1], [0, 0, 0, 2**63], [1, 2], 1.5, "1"]
+)
+def test_an_amount_that_is_none_is_refused(amount: object) -> None:
+    """Negative parts, long forms of short ones, and parts that no store can hold."""
+    report = ["report", "p", 1, 1, False, [], [], [["a", 1, 1, 1, amount]]]
+    delta = ["delta", "s", "e", 0, 1, ["fragment", "r", 0, 1, [], [], [], [["a", 1, 1, amount]]]]
+
+    assert reason_of(decode_report, frame_of(report)) == "malformed"
+    assert reason_of(decode_stream, frame_of(delta)) == "malformed"
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 2**64 - 1, True, 1.0, "1", None])
+def test_a_number_that_no_store_can_hold_is_refused(number: object) -> None:
+    """Stamps, sequences, versions and generations are integers of 63 bits."""
+    for raw in [
+        ["report", "p", number, 1, False, [], [], []],
+        ["report", "p", 1, number, False, [], [], []],
+        ["report", "p", 1, 1, False, [["a", number, 0, "x"]], [], []],
+        ["report", "p", 1, 1, False, [], [["a", number, 0]], []],
+        ["report", "p", 1, 1, False, [], [], [["a", number, 1, 1, 5]]],
+        ["report", "p", 1, 1, False, [], [], [["a", 1, number, 1, 5]]],
+        ["report", "p", 1, 1, False, [], [], [["a", 1, 1, number, 5]]],
+    ]:
+        assert reason_of(decode_report, frame_of(raw)) == "malformed"
+    for raw in [
+        ["delta", "s", "e", 0, number, ["changes", [], []]],
+        ["delta", "s", "e", number, 1, ["changes", [], []]],
+        ["delta", "s", "e", 0, 1, ["fragment", "r", number, 1, [], [], [], []]],
+        ["delta", "s", "e", 0, 1, ["fragment", "r", 0, number, [], [], [], []]],
+        ["delta", "s", "e", 0, 1, ["fragment", "r", 0, 1, [], [], [], [["a", number, 1, 5]]]],
+        ["delta", "s", "e", 0, 1, ["fragment", "r", 0, 1, [], [], [], [["a", 1, number, 5]]]],
+        ["chunk", "s", "e", number, None, None, [1], ["changes", [], []]],
+        ["chunk", "s", "e", 1, None, None, [number], ["changes", [], []]],
+        ["heartbeat", "s", "e", number, 1, [1], [], {}],
+        ["heartbeat", "s", "e", 1, number, [1], [], {}],
+        ["heartbeat", "s", "e", 1, 1, [number], [], {}],
+    ]:
+        assert reason_of(decode_stream, frame_of(raw)) == "malformed"
+    assert reason_of(decode_request, frame_of(["request", number, None])) == "malformed"
+
+
+@pytest.mark.parametrize(("decode", "message"), CASES)
+def test_each_link_takes_its_own_messages_only(decode: Decode, message: Message) -> None:
+    """A report on the stream, a delta among reports: malformed."""
+    for other in (decode_report, decode_stream, decode_request):
+        if other is not decode:
+            assert reason_of(other, encode(message)) == "malformed"
+
+
+@pytest.mark.parametrize(("decode", "message"), CASES)
+def test_fields_that_a_later_version_adds_are_passed_over(
+    decode: Decode, message: Message
+) -> None:
+    """Structs grow at the end: what is not known yet does not disturb."""
+    raw = [*msgspec.msgpack.decode(encode(message)[1:]), "new", {"field": 1}]
+
+    assert decode(frame_of(raw)) == message

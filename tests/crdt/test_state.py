@@ -1,0 +1,264 @@
+"""Registers and counters of several replicas in one state, against brute force."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pytest
+
+from shardlog.crdt import counter
+from shardlog.crdt.delta import COUNTER, Entry, Erase, Fragment, Write
+from shardlog.crdt.errors import LocalProtocolError
+from shardlog.crdt.path import Pattern, is_within
+from shardlog.crdt.state import State
+from tests.crdt.fragments import PATHS, REPLICAS, Brute, joined, merged, ops_in, streams
+from tests.crdt.histories import apply
+
+
+def check_views(fragments: list[Fragment], state_class: type[State] = State) -> None:
+    """After every fragment: what shows is what must, and all that changed was named."""
+    state = state_class()
+    before = {path: state.shown(path) for path in PATHS}
+    for count, fragment in enumerate(fragments, start=1):
+        state.merge(fragment)
+        state.check_invariants()
+        brute = Brute(fragments[:count])
+        after = {path: state.shown(path) for path in PATHS}
+        touched = state.take_touched()
+
+        assert after == {path: brute.shown(path) for path in PATHS}
+        assert {path for path in PATHS if before[path] != after[path]} <= set(touched)
+        assert len(touched) == len(set(touched))
+        before = after
+    assert state.take_touched() == []
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[list[Fragment], list[Fragment]]:
+    """Streams, and what of them arrives: windows of versions, old, overlapping or too new."""
+    fragments = draw(streams())
+    windows = []
+    for _ in range(draw(st.integers(0, 8))):
+        replica = draw(st.sampled_from(REPLICAS))
+        own = [f for f in fragments if f.replica == replica]
+        if own:
+            start = draw(st.integers(0, len(own) - 1))
+            windows.append(joined(own[start : draw(st.integers(start + 1, len(own)))]))
+    for replica in draw(st.permutations(REPLICAS)):
+        own = [f for f in fragments if f.replica == replica]
+        if own:
+            windows.append(joined(own))
+    return fragments, windows
+
+
+def check_deliveries(
+    fragments: list[Fragment], windows: list[Fragment], state_class: type[State] = State
+) -> None:
+    """Windows apply iff from <= known < to; after all of them the state is as if in order."""
+    state = state_class()
+    known = dict.fromkeys(REPLICAS, 0)
+    for window in windows:
+        digest = state.digest()
+        if window.to_version > known[window.replica] < window.from_version:
+            with pytest.raises(LocalProtocolError):
+                state.merge(window)
+            assert state.digest() == digest
+            continue
+        state.merge(window)
+        state.check_invariants()
+        if window.to_version <= known[window.replica]:
+            assert state.digest() == digest
+        known[window.replica] = max(known[window.replica], window.to_version)
+
+    assert state.versions == {replica: v for replica, v in known.items() if v}
+    assert state.digest() == merged(fragments).digest()
+
+
+@given(streams())
+def test_what_shows_is_what_the_rules_say(fragments: list[Fragment]) -> None:
+    """Where registers and counters meet, at every moment, on every path; and touched is complete."""
+    check_views(fragments)
+
+
+@given(deliveries())
+def test_windows_of_versions_merge_in_any_order(
+    delivery: tuple[list[Fragment], list[Fragment]],
+) -> None:
+    """A repetition changes nothing, a gap raises and changes nothing, an overlap applies."""
+    check_deliveries(*delivery)
+
+
+@given(streams(), st.randoms(use_true_random=False))
+def test_replicas_interleave_in_any_way(fragments: list[Fragment], random: object) -> None:
+    """How the streams of two replicas are woven together leaves no trace."""
+    queues = {r: [f for f in fragments if f.replica == r] for r in REPLICAS}
+    woven = []
+    while any(queues.values()):
+        replica = random.choice([r for r in REPLICAS if queues[r]])  # type: ignore[attr-defined]
+        woven.append(queues[replica].pop(0))
+
+    assert merged(woven).digest() == merged(fragments).digest()
+    assert list(merged(woven).rows()) == list(merged(fragments).rows())
+
+
+@given(streams(), st.data())
+def test_order_within_a_state_without_versions(fragments: list[Fragment], data: st.DataObject) -> None:
+    """Writes, erases and newest entries put in any order: what shows does not depend on it."""
+    entries = {(f.replica, e.path): e for f in fragments for e in f.entries}
+    steps = data.draw(st.permutations([*ops_in(fragments), *entries.items()]))
+    state = State()
+    for step in steps:
+        if isinstance(step, tuple) and len(step) == 2:
+            (replica, _), entry = step
+            state.put(replica, entry)
+        else:
+            apply(step, state)
+
+    assert dict(state.rows()) == dict(merged(fragments).rows())
+
+
+@given(streams())
+def test_rows_are_sorted_and_a_subtree_is_a_part_of_them(fragments: list[Fragment]) -> None:
+    """`rows()` has each path once, sorted; `rows(top)` is what of it lies at or below the top."""
+    state = merged(fragments)
+    rows = list(state.rows())
+
+    assert [path for path, _ in rows] == sorted(set(path for path, _ in rows))
+    assert dict(rows) == {p: shown for p in PATHS if (shown := state.shown(p)) is not None}
+    for top in PATHS:
+        assert list(state.rows(top)) == [row for row in rows if is_within(row[0], top)]
+
+
+@given(streams(), st.sampled_from(["**", "*", "*/*", "a/**", "**/b", "a/*/b", "a", "a/b", "c/*"]))
+def test_total_is_the_sum_of_the_counters_that_show(
+    fragments: list[Fragment], pattern: str
+) -> None:
+    """A total is the exact sum over the matching paths, floats included; no match is 0."""
+    brute = Brute(fragments)
+    expected = counter.value(0)
+    total: counter.Amount = 0
+    for path in PATHS:
+        if Pattern(pattern, collapsed=True).matches(path):
+            total = counter.add(total, brute.amount(path))
+    expected = counter.value(total)
+
+    assert merged(fragments).total(pattern) == expected
+    assert type(merged(fragments).total(pattern)) is type(expected)
+
+
+@given(streams(("east",)), streams(("west",)), st.data())
+def test_a_snapshot_and_the_deltas_behind_it_equal_all_deltas(
+    fragments: list[Fragment], others: list[Fragment], data: st.DataObject
+) -> None:
+    """I5: chunks made while the source moves on, then the deltas behind the first chunk's version.
+
+    Whoever takes it may be empty or know an earlier version, and knows another replica too.
+    """
+    at = data.draw(st.integers(0, len(fragments)))
+    source = merged(fragments[:at])
+    chunks: list[Fragment] = []
+    after: str | None = None
+    while True:
+        chunk, after = source.snapshot("east", after, data.draw(st.sampled_from([1, 150, 10_000])))
+        chunks.append(chunk)
+        if after is None:
+            break
+        for _ in range(data.draw(st.integers(0, 2))):
+            if at < len(fragments):
+                source.merge(fragments[at])
+                at += 1
+    taker = merged(others + fragments[: data.draw(st.integers(0, chunks[0].to_version))])
+    version = chunks[0].to_version
+    taker.install("east", version, chunks)
+    for fragment in fragments[version:]:
+        taker.merge(fragment)
+    taker.check_invariants()
+
+    assert taker.digest() == merged(others + fragments).digest()
+
+
+@given(streams(("east",)), st.integers(1, 3))
+def test_fragments_of_what_was_touched_carry_all_news(
+    fragments: list[Fragment], batch: int
+) -> None:
+    """What is stored at the touched paths is a delta: who merges all of them has the same state."""
+    source, taker = State(), State()
+    for start in range(0, len(fragments), batch):
+        for fragment in fragments[start : start + batch]:
+            source.merge(fragment)
+        versions = (taker.versions.get("east", 0), source.versions["east"])
+        delta, rest = source.fragment("east", versions, iter(source.take_touched()), 1 << 20)
+        assert rest is None
+        taker.merge(delta)
+
+    assert taker.digest() == source.digest()
+
+
+@given(streams(("east",)))
+def test_gone_by_names_what_took_a_scalar_away(fragments: list[Fragment]) -> None:
+    """When a write or an erase hides a scalar, `gone_by` names it."""
+    state = State()
+    for op in ops_in(fragments):
+        before = [path for path, shown in state.rows() if shown.value != {}]
+        apply(op, state)
+        for path in before:
+            if state.shown(path) is None:
+                assert state.gone_by(path) == op.mark
+
+
+def test_an_entry_that_a_snapshot_lacks_is_removed() -> None:
+    """A snapshot replaces its replica's entries; those of others stay."""
+    state = State()
+    state.put("east", Entry("a/x", 1, 1, 5))
+    state.put("east", Entry("a/y", 1, 1, 7))
+    state.put("west", Entry("a/x", 1, 1, 1))
+    state.take_touched()
+    state.install("east", 3, [Fragment("east", 0, 3, [], [], [], [Entry("a/y", 1, 2, 8)])])
+
+    assert state.total("a/*") == 9
+    assert set(state.take_touched()) == {"a/x", "a/y"}
+    assert state.versions == {"east": 3}
+
+
+def test_a_chunk_holds_something_however_small_its_limit() -> None:
+    """Chunks go on until the end for any limit: one path at least is in each."""
+    state = State()
+    for path in "abc":
+        state.write(path, 1, "p", "x")
+    chunks = []
+    after: str | None = None
+    while not chunks or after is not None:
+        chunk, after = state.snapshot("east", after, 0)
+        chunks.append([write.path for write in chunk.writes])
+
+    assert [path for chunk in chunks for path in chunk] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("order", ["floor first", "counter first"])
+def test_a_floor_below_hides_an_older_counter(order: str) -> None:
+    """An erase below an older counter makes a dict of that place, whichever comes first."""
+    state = State()
+    if order == "floor first":
+        state.erase("a/b", 5, "p")
+    state.put("east", Entry("a", 1, 3, 1))
+    if order == "counter first":
+        state.erase("a/b", 5, "p")
+
+    assert state.shown("a") is None
+
+
+def test_a_counter_of_several_replicas_shows_their_sum() -> None:
+    """Entries add up; those that a floor hides are left out until their owner counts again."""
+    state = State()
+    state.put("east", Entry("a", 1, 3, 5))
+    state.put("west", Entry("a", 1, 7, (2, 500_000_000, 0, 0)))
+    assert state.total("a") == 7.5
+
+    state.erase("a", 4, "p")
+    assert state.total("a") == 2.5
+    assert [(path, shown.kind) for path, shown in state.rows()] == [("a", COUNTER)]
+
+    state.merge(Fragment("x", 0, 1, ["p"], [Write("a", 8, 0, "text")], [Erase("b", 1, 0)], []))
+    assert state.total("a") == 0
+    assert state.total("nothing/*") == 0
