@@ -27,6 +27,6 @@ class Restored:
 
     replica: str
     version: int = 0
-    marks: dict[str, dict[str, Mark]] = field(default_factory=dict)
+    marks: dict[str, dict[str, Mark]] = field(default_factory=dict[str, "dict[str, Mark]"])
     entries: tuple[Entry, ...] = ()
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...] = ()

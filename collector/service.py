@@ -15,7 +15,8 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
+    from types import FrameType
 
 FILES = 65_536
 """Connections need a descriptor each, and libzmq aborts where ipc runs out of them."""
@@ -41,13 +42,14 @@ def raise_files_limit() -> None:
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[int]:
+def stop_requests() -> Generator[int]:
     """A descriptor that becomes readable when SIGTERM or SIGINT arrives."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = {
-        number: signal.signal(number, lambda *_: os.write(writer, b"x"))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+
+    def request(_number: int, _frame: FrameType | None) -> None:
+        os.write(writer, b"x")
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield reader
     finally:

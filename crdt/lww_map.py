@@ -211,7 +211,7 @@ class LwwMap:
         """Drop what a floor at `path` dominates strictly below; the paths that lost something."""
         if not self.index.has_below(path):
             return []
-        dropped = []
+        dropped: list[str] = []
         for p in list(self.index.below(path)):
             leaf, floor = self.leaves.get(p), self.floors.get(p)
             if leaf is not None and leaf[:2] <= mark:

@@ -144,7 +144,7 @@ class Pattern:
         >>> Pattern("intents/x/*/tries").prefix, Pattern("*").prefix, Pattern("a/42/b").prefix
         ('intents/x', '', 'a')
         """
-        literal = []
+        literal: list[str] = []
         for part in self._parts:
             if part is None or part == "**" or isinstance(part, tuple):
                 break
@@ -224,7 +224,7 @@ def _parse_key(text: str) -> Key:
         if not _is_integer(text[2:]):
             raise ConfigError(f"{text!r} is not a key: \\i is followed by an integer, as in \\i42")
         return int(text[2:])
-    key = []
+    key: list[str] = []
     chars = iter(text)
     for char in chars:
         escaped = next(chars, "") if char == "\\" else char

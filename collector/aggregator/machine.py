@@ -123,7 +123,7 @@ class Aggregator:
 
     def hosts(self, now_ns: int) -> list[HostStatus]:
         """How complete each host's part is. O(hosts)."""
-        statuses = []
+        statuses: list[HostStatus] = []
         for name, source in self._sources.items():
             heard_ns = source.follower.heard_ns
             if source.follower.is_stale(now_ns):

@@ -28,7 +28,7 @@ from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from shardlog.collector.sidecar.config import SidecarConfig
 
@@ -191,7 +191,7 @@ class _Shell:
 
 
 @contextmanager
-def _sole_owner(listen: str) -> Iterator[None]:
+def _sole_owner(listen: str) -> Generator[None]:
     """Holds the lock beside an ipc socket: a second bind would silently steal it."""
     if not listen.startswith("ipc://"):
         yield

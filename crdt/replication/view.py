@@ -36,7 +36,7 @@ class View:
     def publish(self, touched: Iterable[str]) -> list[Publish]:
         """What these paths show now. O(their number x depth)."""
         batches: dict[int, _Batch] = {}
-        effects = []
+        effects: list[Publish] = []
         for path in touched:
             lane = lane_of(path)
             batch = batches.setdefault(lane, _Batch())

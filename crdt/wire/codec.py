@@ -149,6 +149,7 @@ def _is_value(value: Any) -> bool:
 
 
 def _is_list(value: Any, depth: int) -> bool:
-    if type(value) is list:
-        return depth > 0 and all(_is_list(item, depth - 1) for item in value)
+    if isinstance(value, list):
+        items: list[Any] = value
+        return depth > 0 and all(_is_list(item, depth - 1) for item in items)
     return type(value) in _SCALARS

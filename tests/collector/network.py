@@ -160,6 +160,8 @@ class Network:
                 case Answer("up", peer, message):
                     index = int(peer)
                     self._send(("chunk", host, index), partial(self._hear, index, message))
+                case _:
+                    pass
 
     def _hear(self, index: int, message: StreamMessage) -> None:
         self.aggregators[index].receive(message, self.now_ns)

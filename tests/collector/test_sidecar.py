@@ -31,9 +31,8 @@ BLADE = "scraper-1@node-1:boot:1:1:aa"
 
 
 def config(**said: Any) -> SidecarConfig:
-    return SidecarConfig(
-        **{"listen": "ipc:///c", "to": (), "host": "node-1", "store": "/s", **said}
-    )
+    usual: dict[str, Any] = {"listen": "ipc:///c", "to": (), "host": "node-1", "store": "/s"}
+    return SidecarConfig(**(usual | said))
 
 
 def sidecar(restored: Restored | None = None, **said: Any) -> Sidecar:
@@ -131,7 +130,7 @@ def test_counts_are_exact_whatever_is_repeated_reordered_or_restarted(
     for process, path, generation, amount in in_order:
         key = (process, path, generation)
         expected[key] = max(expected.get(key, 0), amount)
-    sent = []
+    sent: list[tuple[str, str, int, int]] = []
     for generation in (1, 2):
         part = [item for item in in_order if item[2] == generation] * 2
         rng.shuffle(part)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 WAIT_S = 30.0
 """How long a test waits for what must come; it fails then, and is not slow where it does come."""
@@ -100,7 +100,7 @@ class Cluster:
     hosts: tuple[str, ...] = ("node-1",)
     url: str = field(default_factory=free_pair)
     listen: str = field(default_factory=free_pair)
-    collectors: dict[str, Node] = field(default_factory=dict)
+    collectors: dict[str, Node] = field(default_factory=dict[str, "Node"])
     aggregator: Node = field(init=False)
 
     def start(self) -> None:
@@ -145,7 +145,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(*hosts: str) -> Iterator[Cluster]:
+def running(*hosts: str) -> Generator[Cluster]:
     """A cluster that runs for as long as the block; one host unless more are named.
 
     Its folder has a short path: that of a socket may have 107 bytes.

@@ -23,7 +23,10 @@ from shardlog.monitor import connect
 from tests.scenarios.processes import Cluster, eventually, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
+
+    from shardlog.crdt.delta import Value
+    from shardlog.monitor import Cluster as Replica
 
 
 BLADE = "blade@node:boot:1:1:aa"
@@ -31,26 +34,30 @@ REFUSED = "shardlog/health/collector/node-1/refused/*"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster() -> Generator[Cluster]:
     """One cluster for the tests that leave it as it was."""
     with running() as cluster:
         yield cluster
 
 
 @contextmanager
-def sender(cluster: Cluster) -> Iterator[zmq.Socket[bytes]]:
+def sender(cluster: Cluster) -> Generator[zmq.Socket[bytes]]:
     with zmq.Context() as context, context.socket(zmq.PUSH) as push:
         push.linger = 1000
         push.connect(cluster.endpoint())
         yield push
 
 
-def frame(path: str, n: int, value: object = None) -> bytes:
+def frame(path: str, n: int, value: Value = None) -> bytes:
     now = time.time_ns()
-    writes = [] if value is None else [Write(f"{path}/value", now, 0, value)]  # type: ignore[arg-type]
+    writes = [] if value is None else [Write(f"{path}/value", now, 0, value)]
     return codec.encode(
         Report(BLADE, n, now, False, writes, [], [Total(f"{path}/n", 1, now, now, n)])
     )
+
+
+def shows(replica: Replica, pattern: str, total: int) -> None:
+    eventually(lambda: replica.total(pattern) == total, f"{pattern} is {total}")
 
 
 def nested(depth: int) -> bytes:
@@ -84,7 +91,7 @@ def test_a_bad_frame_is_refused_counted_and_named_and_the_next_is_taken(
         before = replica.total(counter)
         push.send(bad)
         push.send(frame(path, 3))
-        eventually(lambda: replica.total(f"{path}/n") == 3)
+        shows(replica, f"{path}/n", 3)
         assert replica.total(counter) == before + 1
     assert cluster.collectors["node-1"].log().count(f"refused ({reason})") == 1
 
@@ -97,7 +104,7 @@ def test_a_20_mib_frame_cuts_the_connection_and_that_is_counted(cluster: Cluster
         push.send(b"\x01" + bytes(20 << 20))
         eventually(lambda: replica.total(counter) > before)
         push.send(frame("huge", 2))
-        eventually(lambda: replica.total("huge/n") == 2)
+        shows(replica, "huge/n", 2)
 
 
 def test_a_second_collector_on_the_same_socket_is_refused(cluster: Cluster) -> None:
@@ -114,21 +121,21 @@ def test_a_second_collector_on_the_same_socket_is_refused(cluster: Cluster) -> N
     assert "another collector listens there" in second.stderr
     with connect(cluster.url) as replica, sender(cluster) as push:
         push.send(frame("second", 1))
-        eventually(lambda: replica.total("second/n") == 1)
+        shows(replica, "second/n", 1)
 
 
 def test_kill_9_of_the_collector_loses_no_count_that_was_published() -> None:
     """After kill -9 and a restart on the same store, totals go on where they were."""
     with running() as cluster, connect(cluster.url) as replica, sender(cluster) as push:
         push.send(frame("a", 5, "before"))
-        eventually(lambda: replica.total("a/n") == 5)
+        shows(replica, "a/n", 5)
         cluster.collectors["node-1"].kill()
         cluster.collectors["node-1"].start()
         push.send(frame("a", 8))
-        eventually(lambda: replica.total("a/n") == 8)
+        shows(replica, "a/n", 8)
         push.send(frame("a", 5))
         push.send(frame("b", 1))
-        eventually(lambda: replica.total("b/n") == 1)
+        shows(replica, "b/n", 1)
         assert replica.total("a/n") == 8
         assert replica["a", "value"] == "before"
 
@@ -142,12 +149,12 @@ def test_a_new_aggregator_has_all_after_its_first_snapshots() -> None:
                 push.connect(cluster.endpoint(host))
                 push.send(frame(f"hosts/{host}", 4, host))
         with connect(cluster.url) as replica:
-            eventually(lambda: replica.total("hosts/*/n") == 8)
+            shows(replica, "hosts/*/n", 8)
             before = replica["hosts"]
         cluster.aggregator.kill()
         cluster.aggregator.start()
         with connect(cluster.url) as replica:
-            eventually(lambda: replica.total("hosts/*/n") == 8)
+            shows(replica, "hosts/*/n", 8)
             assert replica["hosts"] == before
 
 
@@ -160,7 +167,7 @@ def test_a_paused_collector_and_a_paused_aggregator_lose_nothing() -> None:
                 push.send(frame(f"paused/{n}", i + 1))
                 time.sleep(0.002)
             node.signal(signal.SIGCONT)
-            eventually(lambda n=n: replica.total(f"paused/{n}/n") == 500)
+            shows(replica, f"paused/{n}/n", 500)
 
 
 def test_sigterm_drains_what_is_under_way() -> None:
@@ -169,7 +176,7 @@ def test_sigterm_drains_what_is_under_way() -> None:
         for i in range(2000):
             push.send(frame(f"drained/{i}", 1))
         assert cluster.collectors["node-1"].stop() == 0
-        eventually(lambda: replica.total("drained/*/n") == 2000)
+        shows(replica, "drained/*/n", 2000)
 
 
 def test_readiness_is_said_to_systemd(tmp_path: Path) -> None:
@@ -192,10 +199,10 @@ def test_a_disk_that_can_not_be_written_is_said_and_counting_goes_on() -> None:
     """With no room for the store's file, the log says so once; totals still arrive."""
     with running() as cluster, connect(cluster.url) as replica, sender(cluster) as push:
         push.send(frame("disk", 1))
-        eventually(lambda: replica.total("disk/n") == 1)
+        shows(replica, "disk/n", 1)
         pid = cluster.collectors["node-1"].process.pid
         subprocess.run(["prlimit", "--pid", str(pid), "--fsize=4096"], check=True)
         for n in range(2, 6):
             push.send(frame("disk", n))
-            eventually(lambda n=n: replica.total("disk/n") == n)
+            shows(replica, "disk/n", n)
         assert cluster.collectors["node-1"].log().count("can't be written") == 1

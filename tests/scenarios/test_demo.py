@@ -17,14 +17,14 @@ import pytest
 from tests.scenarios.processes import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 SHARDLOG = str(Path(sys.executable).parent / "shardlog")
 SECONDS = 10
 
 
 @contextlib.contextmanager
-def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def demo(folder: Path, *arguments: str) -> Generator[subprocess.Popen[str]]:
     """A demo that runs; it is killed if the test fails."""
     command = [SHARDLOG, "demo", "--dir", str(folder), *arguments]
     with subprocess.Popen(
