@@ -11,7 +11,7 @@ from shardlog.cli.output import echo_json, printable
 from shardlog.monitor import connect
 from shardlog.monitor.views import Blade
 
-STYLES = {"up": "green", "left": "dim", "lost": "bold red"}
+STYLES = {"up": "green", "bye": "dim", "lost": "bold red"}
 PIPE_WIDTH = 200
 """Where there is no terminal, rows are not to be wrapped at 80 characters."""
 

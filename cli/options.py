@@ -43,10 +43,12 @@ def config_option(table: str) -> Callable[[F], F]:
     """Decorates a command: `--config FILE`, whose [table] gives the other flags their defaults."""
 
     def take(context: click.Context, _: click.Parameter, path: str | None) -> None:
-        settings = getattr(load_config(path, os.environ), table)
+        settings = msgspec.structs.asdict(getattr(load_config(path, os.environ), table))
+        names = {flag: option.name for option in context.command.params for flag in option.opts}
         context.default_map = {
-            **(context.default_map or {}),
-            **{key: value for key, value in msgspec.structs.asdict(settings).items() if value},
+            name: value
+            for key, value in settings.items()
+            if value and (name := names.get(f"--{key}"))
         }
 
     return click.option(

@@ -28,7 +28,6 @@ EXIT_STOPPED = 130
 """What a shell makes of Ctrl-C."""
 
 SETTLE_WITHIN_S = 15.0
-RECONNECT_AFTER_S = 5.0
 
 WIDTH = 100
 """Of what is printed where there is no terminal to ask for its width."""
@@ -125,7 +124,6 @@ def make_site(console: Console, stop: Stop, folder: Path) -> Path:
 def settle(stop: Stop, cluster: Cluster, sight: Sight, counted: dict[str, int]) -> list[Row]:
     """Compare until all is equal in two looks, or has had time enough to become so."""
     asked = time.monotonic()
-    reconnect_at = asked + RECONNECT_AFTER_S
     sight.ask(tuple(counted))
     rows = compare(counted, {})
     shown: Look | None = None
@@ -139,9 +137,6 @@ def settle(stop: Stop, cluster: Cluster, sight: Sight, counted: dict[str, int]) 
             shown = look
             rows = compare(counted, look.totals)
             equal_looks = equal_looks + 1 if all(row.equal for row in rows) else 0
-        if time.monotonic() > reconnect_at:
-            sight.reconnect()
-            reconnect_at += RECONNECT_AFTER_S
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -118,8 +117,5 @@ class Process:
             by_itself = False
             self._popen.kill()
             self._popen.wait()
-        # Its session, and with it the group, is its own: what is left of it was started by it.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
         self._pid_file.unlink(missing_ok=True)
         return by_itself

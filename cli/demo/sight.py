@@ -35,7 +35,6 @@ class Sight:
         self.problem = ""
         """Why the last attempt to look failed, empty when it did not."""
         self._patterns: Sequence[str] = ()
-        self._again = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sight", daemon=True)
 
@@ -51,13 +50,8 @@ class Sight:
         """Have the totals of these patterns in all further looks."""
         self._patterns = patterns
 
-    def reconnect(self) -> None:
-        """Begin anew with a fresh connection, for when what is seen does not change any more."""
-        self._again.set()
-
     def _run(self) -> None:
         while not self._closed.is_set():
-            self._again.clear()
             try:
                 self._follow()
             # Whatever it is, it is over when the aggregator is back; until then it is shown.
@@ -67,7 +61,7 @@ class Sight:
 
     def _follow(self) -> None:
         with connect(self.url) as cluster:
-            while not (self._closed.is_set() or self._again.is_set()):
+            while not self._closed.is_set():
                 patterns = self._patterns
                 began = time.monotonic()
                 state: dict[Any, Any] = cluster[()]  # the root is a dict always

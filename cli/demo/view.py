@@ -157,7 +157,7 @@ def blades_table(blades: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]) 
     return table
 
 
-STATUS_STYLES = {"live": "green", "up": "green", "here": "green", "left": "dim", "lost": "bold red"}
+STATUS_STYLES = {"up": "green", "bye": "dim", "lost": "bold red"}
 
 
 def domains_table(sample: Sample, before: Sample | None) -> Table:
