@@ -7,7 +7,7 @@ is-new-enough = $(if $(1),$(shell $(1) -c \
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
             $(if $(call is-new-enough,$(name)),$(name))))
 
-.PHONY: help demo test lint torture clean
+.PHONY: help demo test lint torture picture clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ lint: .venv/stamp  ## style, types, floors
 
 torture: .venv/stamp  ## faults and load, for as long as it takes
 	.venv/bin/python -m benchmarks.torture
+
+picture: .venv/stamp  ## docs/demo.svg, from a run of the demo
+	.venv/bin/python docs/picture.py
 
 clean:  ## everything that git does not keep, .venv too
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage
