@@ -10,6 +10,7 @@ name it: the view of the root leaves it out, and a pattern reaches it only if it
 from __future__ import annotations
 
 import math
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from shardlog.crdt.counter import BILLION
@@ -96,15 +97,7 @@ class Replica:
 
     def apply(self, changes: Changes) -> list[Change]:
         """Take in a delta; what looks different now. O(rows x (depth + log n))."""
-        found: list[Change | None] = []
-        for row in changes.rows:
-            writer = changes.writers[row.writer] if row.writer >= 0 else ""
-            if row.kind == REGISTER or row.kind == COUNTER:
-                shown = Shown(row.kind, row.value, row.stamp, writer)
-                found.append(self._show(row.path, shown))
-            else:
-                found.append(self._hide(row.path, _Reason(row.kind, row.stamp, writer)))
-        return [change for change in found if change is not None]
+        return [change for change in starmap(self._take, _said(changes)) if change is not None]
 
     def install(
         self, chunks: Iterable[Changes], deltas: Iterable[Changes], now_ns: int
@@ -114,23 +107,13 @@ class Replica:
         Of what is gone, and no delta says why, it is known only that this was noticed `now_ns`: it
         counts as erased, by nobody. O(rows of both x (depth + log n)).
         """
-        fresh = Replica()
-        for chunk in chunks:
-            fresh.apply(chunk)
-        reasons: dict[str, _Reason] = {}
-        for delta in deltas:
-            fresh.apply(delta)
-            for row in delta.rows:
-                if row.kind == ERASED or row.kind == FORGOTTEN:
-                    writer = delta.writers[row.writer] if row.writer >= 0 else ""
-                    reasons[row.path] = _Reason(row.kind, row.stamp, writer)
+        said: dict[str, Shown | _Reason] = {}
+        for changes in (*chunks, *deltas):
+            said.update(_said(changes))
         unknown = _Reason(ERASED, now_ns, "")
-        changes = [
-            self._hide(path, reasons.get(path, unknown))
-            for path in [path for path in self._rows if path not in fresh._rows]
-        ]
-        changes += [self._show(path, shown) for path, shown in fresh._rows.items()]
-        return [change for change in changes if change is not None]
+        for path in self._rows:
+            said.setdefault(path, unknown)
+        return [change for change in starmap(self._take, said.items()) if change is not None]
 
     def has(self, keys: Keys) -> bool:
         """Whether there is a value at these keys or below them. O(depth)."""
@@ -186,6 +169,9 @@ class Replica:
             if shown is not None and selection.matches(path):
                 yield path, shown
 
+    def _take(self, path: str, said: Shown | _Reason) -> Change | None:
+        return self._show(path, said) if isinstance(said, Shown) else self._hide(path, said)
+
     def _show(self, path: str, shown: Shown) -> Change | None:
         before = self._rows.get(path)
         if before is not None and _is_same(before, shown):
@@ -222,6 +208,15 @@ class Replica:
                 node = node[key]
             node[last] = _copy(self._rows[path].value)
         return tree
+
+
+def _said(changes: Changes) -> Iterator[tuple[str, Shown | _Reason]]:
+    for row in changes.rows:
+        writer = changes.writers[row.writer] if row.writer >= 0 else ""
+        if row.kind == REGISTER or row.kind == COUNTER:
+            yield row.path, Shown(row.kind, row.value, row.stamp, writer)
+        else:
+            yield row.path, _Reason(row.kind, row.stamp, writer)
 
 
 def _is_same(a: Shown, b: Shown) -> bool:

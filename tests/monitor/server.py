@@ -100,6 +100,10 @@ class Server:
         stamp = next(self._stamps)
         self._order(lambda: self.state.put(replica, Entry(path, stamp, stamp, amount(total))))
 
+    def send(self, frame: bytes) -> None:
+        """Publish bytes, whatever they are."""
+        self._order(lambda: self._xpub.send(frame))
+
     def _order(self, order: Callable[[], object]) -> None:
         """Have the thread do something, and what follows from it, and wait until it is done."""
         is_done = threading.Event()
@@ -113,6 +117,7 @@ class Server:
             follow.router_bind(context, snapshot_address(self.url)) as router,
             follow.xpub_bind(context, self.url) as xpub,
         ):
+            self._xpub = xpub
             is_bound.set()
             beat_s = 0.0
             while True:

@@ -350,6 +350,28 @@ def test_server_that_does_not_answer_is_unreachable() -> None:
             connect(server.url, timeout_ms=500)
 
 
+@pytest.mark.parametrize("frame", [b"\x00", b"\x00\x07later", b"\x00\x01\xc1", bytes(1 << 20)])
+def test_what_is_not_understood_is_passed_over(server: Server, frame: bytes) -> None:
+    """And what follows it is taken."""
+    with connect(server.url) as cluster:
+        server.send(frame)
+        server.write("intents/43", {})
+
+        eventually(lambda: ("intents", "43") in cluster)
+
+
+def test_cancelled_connect_leaves_no_thread() -> None:
+    """Nobody waits for the rest of the time that was given."""
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), connect(free_pair(), timeout_ms=600_000):
+                raise AssertionError
+
+    asyncio.run(main())
+    assert threads() == 0
+
+
 def test_server_that_comes_late_is_waited_for() -> None:
     """Within the time that was given."""
     server = Server()

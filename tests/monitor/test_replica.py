@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
@@ -73,7 +74,7 @@ class Node:
             node = tree
             for key in inner:
                 node = node.setdefault(key, {})
-            node[last] = shown.value
+            node[last] = copy.copy(shown.value)
         return tree
 
 
@@ -220,7 +221,7 @@ def test_reason_for_what_a_snapshot_lacks_is_taken_from_the_deltas() -> None:
     told = Changes(["other@host:boot:1:2:x"], [Row("b", FORGOTTEN, None, 9, 0)])
     changes = replica.install([Changes(["x@y"], [Row("c", REGISTER, 1, 1, 0)])], [told], 20)
 
-    assert [(c.path, c.gone, c.by, c.at_ns) for c in changes] == [
+    assert [(c.path, c.gone, c.by, c.at_ns) for c in sorted(changes)] == [
         (("a",), "erased", None, 20),
         (("b",), "forgotten", "other", 9),
         (("c",), None, "x", 1),

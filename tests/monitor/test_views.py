@@ -41,7 +41,7 @@ def test_blades_are_sorted_by_name_and_start() -> None:
         [
             *rows("b", "b@x", host="node-1", pid=3, started=0, status="up", heard=10**9),
             *rows("a", "a@1", started=20, status="up"),
-            *rows("a", "a@2", started=10, status="left"),
+            *rows("a", "a@2", started=10, status="bye"),
         ]
     )
 

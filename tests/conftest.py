@@ -1,4 +1,4 @@
-"""One Hypothesis profile for the room: a red run is caused by the change at hand, not by luck.
+"""One Hypothesis profile for all: a red run is caused by the change at hand, not by luck.
 
 `HYPOTHESIS_PROFILE=search` draws anew each time, and twenty times as much.
 """

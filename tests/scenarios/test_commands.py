@@ -1,0 +1,424 @@
+"""The commands that read, against a node in this process: what they print, and how they end."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from shardlog.cli.main import main
+from shardlog.crdt.replication.messages import HostStatus
+from shardlog.monitor import connect
+from tests.monitor.server import Server, eventually, free_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shardlog.crdt.delta import Value
+
+SHARDLOG = str(Path(sys.executable).parent / "shardlog")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variables but those that a test sets, and a runtime directory of its own."""
+    for name in os.environ:
+        if name.startswith("SHARDLOG_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A node that shows nothing yet."""
+    with Server() as server:
+        yield server
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def get(server: Server, *arguments: str) -> Any:
+    result = run("get", *arguments, "--connect", server.url)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def test_get_prints_json_for_people_or_on_one_line(server: Server) -> None:
+    """Indented unless `--json` is asked for, in UTF-8."""
+    server.write("42/host", "späher-1")
+    server.count("42/tries", 7)
+
+    assert run("get", "--connect", server.url).stdout == (
+        '{\n  "42": {\n    "host": "späher-1",\n    "tries": 7\n  }\n}\n'
+    )
+    assert run("get", "--json", "--connect", server.url).stdout == (
+        '{"42": {"host": "späher-1", "tries": 7}}\n'
+    )
+
+
+def test_get_prints_ascii_where_the_output_can_do_no_more(server: Server) -> None:
+    """As escapes, which are the same JSON."""
+    server.write("host", "späher-1")
+    done = subprocess.run(
+        [SHARDLOG, "get", "--json", "--connect", server.url],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+
+    assert done.stdout == b'{"host": "sp\\u00e4her-1"}\n'
+
+
+def test_get_of_an_empty_state_is_an_empty_object(server: Server) -> None:
+    """And fine."""
+    result = run("get", "--json", "--connect", server.url)
+
+    assert (result.stdout, result.exit_code) == ("{}\n", 0)
+
+
+def test_get_of_an_absent_path_says_so_and_exits_1(server: Server) -> None:
+    """Nothing on stdout, one line on stderr."""
+    server.write("intents/42", {})
+    for path in ("intents/43", r"intents/\i42", "intents/42/host", "shardlog", "intents/"):
+        result = run("get", path, "--connect", server.url)
+
+        assert (result.stdout, result.exit_code) == ("", 1)
+        assert result.stderr == f"shardlog get: nothing is at {path}\n"
+
+
+def test_get_finds_the_int_key_where_no_str_key_is(server: Server) -> None:
+    r"""A bare 42 is the str or else the int; `\i42` is the int."""
+    server.write(r"a/\i42/\i1", "int")
+    assert get(server, "a/42/1") == get(server, r"a/\i42/1") == "int"
+
+    server.write("a/42", "str")
+    assert get(server, "a/42") == "str"
+    assert get(server, r"a/\i42") == {"1": "int"}
+    assert get(server, "a") == {"42": "str", r"\i42": {"1": "int"}}
+
+
+def test_get_takes_escapes(server: Server) -> None:
+    """A key may hold what separates keys."""
+    server.write(r"a\/b/c\\d/\*", 1)
+
+    assert get(server, r"a\/b/c\\d") == {"*": 1}
+    assert get(server, r"a\/b/c\\d/*") == 1
+    assert get(server) == {"a/b": {"c\\d": {"*": 1}}}
+
+
+def test_get_writes_what_json_lacks(server: Server) -> None:
+    """Bytes as base64, NaN and infinities by their names."""
+    server.write("bytes", b"ab")
+    server.write("floats", [float("nan"), float("inf"), 0.5])
+
+    assert get(server) == {
+        "bytes": {"$bytes": "YWI="},
+        "floats": [{"$float": "nan"}, {"$float": "inf"}, 0.5],
+    }
+
+
+def test_get_shows_what_shardlog_keeps_only_when_asked(server: Server) -> None:
+    """At the root it is left out."""
+    server.write("shardlog/health/x", 1)
+    server.write("a", 1)
+
+    assert get(server) == {"a": 1}
+    assert get(server, "shardlog/health") == {"x": 1}
+
+
+def test_get_exits_3_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that names the address, and no traceback."""
+    monkeypatch.setattr("shardlog.cli.get.connect", functools.partial(connect, timeout_ms=50))
+    url = free_pair()
+    result = run("get", "--connect", url)
+
+    assert (result.stdout, result.exit_code) == ("", 3)
+    assert result.stderr.startswith(f"shardlog get: {url}: nobody answers")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "--connect", "localhost"),
+        ("get", "--unknown"),
+        ("get", "--config", "/nowhere/shardlog.toml"),
+        ("unknown",),
+        ("get", "a", "b"),
+    ],
+)
+def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
+    """With a word on stderr, nothing on stdout, and no traceback."""
+    result = run(*arguments)
+
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("get", r"a\q"), ("watch", r"a\q"), ("watch", r"\ix")])
+def test_bad_path_exits_2(server: Server, arguments: tuple[str, ...]) -> None:
+    """One line."""
+    result = run(*arguments, "--connect", server.url)
+
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert result.stderr.count("\n") == 1
+
+
+def test_unknown_key_in_the_file_exits_2(tmp_path: Path) -> None:
+    """In any table: the file is wrong, whoever reads it."""
+    file = tmp_path / "shardlog.toml"
+    file.write_text("[collect]\nlisen = 'x'\n")
+    result = run("get", "--config", str(file))
+
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"shardlog get: {file}: [collect] has no key 'lisen'; "
+        "the keys are listen, to, host, store, serve, insecure\n"
+    )
+
+
+def test_flag_beats_variable_beats_file(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each is used where nothing stronger says otherwise."""
+    file = tmp_path / "shardlog.toml"
+    file.write_text(f"[monitor]\nconnect = '{server.url}'\n")
+    monkeypatch.setenv("SHARDLOG_CONFIG", str(file))
+    assert run("get").exit_code == 0
+
+    monkeypatch.setenv("SHARDLOG_CONNECT", "by variable")
+    assert "'by variable' is not an address" in run("get").stderr
+    assert "'by flag' is not an address" in run("get", "--connect", "by flag").stderr
+
+    monkeypatch.setenv("SHARDLOG_CONNECT", server.url)
+    file.write_text("[monitor]\nconnect = 'by file'\n")
+    assert run("get").exit_code == 0
+    assert run("get", "--config", str(file), "--connect", server.url).exit_code == 0
+
+
+def test_get_loads_neither_a_store_nor_tables(server: Server) -> None:
+    """Each command loads what it needs."""
+    program = (
+        "import sys; from shardlog.cli.main import main\n"
+        f"main(['get', '--connect', {server.url!r}], standalone_mode=False)\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    loaded = set(done.stdout.splitlines()[1].split())
+
+    assert "shardlog.monitor.client" in loaded
+    assert loaded.isdisjoint(
+        {"sqlite3", "rich", "shardlog.collector.store", "shardlog.cli.collect"}
+    )
+
+
+@pytest.fixture
+def watching(server: Server) -> Iterator[subprocess.Popen[str]]:
+    """A `watch` that has begun; the first change was read."""
+    process = subprocess.Popen(
+        [SHARDLOG, "watch", "intents", "--connect", server.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    number = 0
+    while not select.select([process.stdout], [], [], 0.1)[0]:
+        number += 1
+        server.write("intents/0", number)
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_watch_prints_each_change_at_once(server: Server, watching: subprocess.Popen[str]) -> None:
+    """One line of JSON each, though its output is no terminal."""
+    assert watching.stdout is not None
+    server.write("other", 1)
+    server.write("intents/42/host", "scraper-1", "orchestrator@node-1:boot:8:1:x")
+    while '"path": "intents/0"' in (line := watching.stdout.readline()):
+        pass
+    appeared = json.loads(line)
+    server.erase("intents/42")
+    erased = json.loads(watching.stdout.readline())
+
+    assert list(appeared) == ["path", "new", "gone", "by", "at"]
+    assert appeared["path"] == erased["path"] == "intents/42/host"
+    assert (appeared["new"], appeared["gone"], appeared["by"]) == (
+        "scraper-1",
+        None,
+        "orchestrator",
+    )
+    assert list(erased) == ["path", "old", "gone", "by", "at"]
+    assert (erased["old"], erased["gone"], erased["by"]) == ("scraper-1", "erased", "scraper-1")
+    assert appeared["at"].startswith("2025-11-25T09:30:00.000000")
+
+
+def test_watch_ends_quietly_with_ctrl_c(watching: subprocess.Popen[str]) -> None:
+    """As shells expect it: 130."""
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=30)
+
+    assert (watching.returncode, said) == (130, "")
+
+
+def test_watch_ends_quietly_when_its_reader_has_gone(
+    server: Server, watching: subprocess.Popen[str]
+) -> None:
+    """As in `shardlog watch | head -1`."""
+    assert watching.stdout is not None
+    assert watching.stderr is not None
+    watching.stdout.close()
+
+    def has_ended() -> bool:
+        server.write("intents/0", 0)
+        return watching.poll() is not None
+
+    eventually(has_ended)
+    assert (watching.returncode, watching.stderr.read()) == (141, "")
+
+
+def test_get_ends_quietly_when_its_reader_has_gone(server: Server) -> None:
+    """Also when all of it would have fitted into a buffer."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run(
+            [SHARDLOG, "get", "--connect", server.url],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_blades_prints_a_table_or_a_list(server: Server) -> None:
+    """Names are shown as they are, and a terminal does not obey them."""
+    blade = "[red]\x1b[2Jx"
+    presence = f"shardlog/presence/{blade}/{blade}@node-1:boot:7:1:x"
+    said: dict[str, Value] = {
+        "host": "node-1",
+        "pid": 4711,
+        "started": 1_764_063_000_123_456_789,
+        "status": "up",
+    }
+    for key, value in said.items():
+        server.write(f"{presence}/{key}", value)
+    table = run("blades", "--connect", server.url).stdout
+    (row,) = json.loads(run("blades", "--json", "--connect", server.url).stdout)
+
+    lines = [line.split() for line in table.splitlines()]
+    assert lines[0] == ["blade", "host", "status", "pid", "started", "heard"]
+    assert lines[2] == [
+        "[red]\N{REPLACEMENT CHARACTER}[2Jx",
+        "node-1",
+        "up",
+        "4711",
+        "2025-11-25T09:30:00Z",
+    ]
+    assert list(row) == ["blade", "host", "pid", "process", "status", "started", "heard"]
+    assert (row["blade"], row["pid"], row["heard"]) == (blade, 4711, None)
+
+
+def test_blades_of_nobody_is_an_empty_list(server: Server) -> None:
+    """And fine."""
+    result = run("blades", "--json", "--connect", server.url)
+
+    assert (result.stdout, result.exit_code) == ("[]\n", 0)
+
+
+def check(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    result = run("check", "--json", *arguments)
+    findings = json.loads(result.stdout)
+    return result.exit_code, {f["subject"]: (f["status"], f["says"]) for f in findings}
+
+
+def test_check_of_a_sound_host_is_fine(server: Server, tmp_path: Path) -> None:
+    """Who listens is found, and all hosts are live."""
+    (tmp_path / "shardlog").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as collector:
+        path = tmp_path / "shardlog" / "collector.sock"
+        collector.bind(str(path))
+        collector.listen()
+        code, findings = check("--connect", server.url)
+
+    assert code == 0
+    assert {status for status, _ in findings.values()} == {"fine"}
+    assert findings[f"collector ipc://{path}"] == ("fine", "listens")
+    assert findings["monitors"] == ("fine", f"{server.url} serves 1 hosts")
+
+
+def test_check_names_what_is_wrong(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Addresses, folders, variables and hosts; exit 1."""
+    (tmp_path / "shardlog").mkdir()
+    (tmp_path / "shardlog").chmod(0o755)
+    (tmp_path / "shardlog" / "collector.sock").touch()
+    file = tmp_path / "shardlog.toml"
+    file.write_text("[aggregate]\nserve = 'tcp://0.0.0.0:7410'\n")
+    monkeypatch.setenv("SHARDLOG_CONNEKT", "x")
+    server.hosts = [*server.hosts, HostStatus("node-2", "replica-2", "stale", 0, 0)]
+    code, findings = check("--connect", server.url, "--config", str(file))
+
+    assert code == 1
+    assert {subject for subject, (status, _) in findings.items() if status == "wrong"} == {
+        "SHARDLOG_CONNEKT",
+        "[aggregate] serve",
+        "collector",
+        "host node-2",
+    }
+    assert findings["host node-2"][1] == "stale, last heard 1970-01-01T00:00:00.000000Z"
+
+
+def test_check_of_a_broken_file_says_so(tmp_path: Path) -> None:
+    """As a finding: exit 1, and nothing else is looked at."""
+    file = tmp_path / "shardlog.toml"
+    file.write_text("[monitor]\nconect = 'x'\n")
+    code, findings = check("--config", str(file))
+
+    assert code == 1
+    assert findings["configuration"] == (
+        "wrong",
+        f"{file}: [monitor] has no key 'conect'; the keys are connect",
+    )
+
+
+def test_check_exits_3_where_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of those who are named: the collector, the aggregators, and who serves monitors."""
+    monkeypatch.setattr("shardlog.cli.check.TIMEOUT_S", 0.05)
+    monkeypatch.setenv("SHARDLOG_ENDPOINT", f"ipc://{tmp_path}/c.sock")
+    monkeypatch.setenv("SHARDLOG_TO", free_pair())
+    code, findings = check("--connect", free_pair())
+
+    assert code == 3
+    assert sorted(status for status, _ in findings.values()) == [
+        "fine",
+        "fine",
+        "unreachable",
+        "unreachable",
+        "unreachable",
+    ]
+
+
+def test_check_prints_a_line_each_for_people(server: Server) -> None:
+    """The status first."""
+    lines = run("check", "--connect", server.url).stdout.splitlines()
+
+    assert [line.split()[0] for line in lines] == ["fine"] * 4
