@@ -7,36 +7,42 @@ is-new-enough = $(if $(1),$(shell $(1) -c \
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
             $(if $(call is-new-enough,$(name)),$(name))))
 
-.PHONY: help demo test lint torture picture clean
+.PHONY: help demo test lint torture picture clean .venv
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/stamp  ## a whole cluster on this machine, for 20 seconds
+demo: .venv/base  ## a whole cluster on this machine, for 20 seconds
 	.venv/bin/shardlog demo --seconds 20
 
 test: lint  ## all checks, then all tests
 	.venv/bin/pytest
 
-lint: .venv/stamp  ## style, types, floors
+lint: .venv/dev  ## style, types, floors
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/pyright
 	.venv/bin/lint-imports --no-logo
 
-torture: .venv/stamp  ## faults and load, for as long as it takes
+torture: .venv/dev  ## faults and load, for as long as it takes
 	.venv/bin/python -m benchmarks.torture
 
-picture: .venv/stamp  ## docs/demo.svg, from a run of the demo
+picture: .venv/base  ## docs/demo.svg, from a run of the demo
 	.venv/bin/python docs/picture.py
 
 clean:  ## everything that git does not keep, .venv too
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/stamp: pyproject.toml constraints.txt
+.venv: .venv/dev  ## what the targets need, made by them when it is missing
+
+.venv/base: pyproject.toml constraints.txt
 	$(if $(call is-new-enough,$(PYTHON)),,$(error shardlog needs Python 3.11 or newer; say where: make PYTHON=/path/to/python))
 	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: .venv/base
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
