@@ -32,7 +32,7 @@ picture: .venv/base  ## docs/demo.svg, from a run of the demo
 	.venv/bin/python docs/picture.py
 
 clean:  ## everything that git does not keep, .venv too
-	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf .venv .cache build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: .venv/dev  ## what the targets need, made by them when it is missing

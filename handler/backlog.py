@@ -126,6 +126,8 @@ class Backlog:
                 write, total = self.writes.items.get(path), self.totals.items.get(path)
                 assert write is None or write.stamp >= erase.stamp
                 assert total is None or total.born > erase.stamp
+            write = self.writes.items.get(erase.path)
+            assert write is None or type(write.value) is dict, "a scalar is its own floor"
         for total in (*self.totals.items.values(), *self.ended.items.values()):
             assert counter.fits(total.amount)
             assert total.born <= total.last

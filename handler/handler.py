@@ -13,12 +13,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import sys
 import threading
 import time
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shardlog.crdt.endpoint import check_address, collector_listen
@@ -51,7 +49,8 @@ class ShardHandler(logging.Handler):
     SHARDLOG_BLADE, then from the table [handler] of the file that SHARDLOG_CONFIG names, and is
     else the default address in the runtime directory, and the host's name.
 
-    The thread starts with the first record. Close flushes, and is called at exit by `logging`.
+    The thread starts with the first record, and `link` is there from then on. `logging` calls
+    `close` at exit.
 
     Raises:
         ConfigError: an address, a name or the file is not usable; the text says which and why.
@@ -73,7 +72,7 @@ class ShardHandler(logging.Handler):
         self._nesting = _Nesting()
         self._closed = False
         self._links: dict[int, Link] = {}
-        self._link: Link | None = None
+        self.link: Link | None = None
         _handlers.add(self)
 
     def createLock(self) -> None:
@@ -102,7 +101,7 @@ class ShardHandler(logging.Handler):
                 shard = self._reader.read(record, now_ns)
             else:
                 shard = Shard(now_ns, [], [], [], {"nested": (1, f"logger {name}"[:200])})
-            link = self._link
+            link = self.link
             if link is None or link.pid != os.getpid():
                 link = self._open()
             link.put(shard)
@@ -113,7 +112,7 @@ class ShardHandler(logging.Handler):
 
     def flush(self) -> None:
         """Wait, 1 s at most, until what was logged so far is handed over, if somebody is there."""
-        link = self._link
+        link = self.link
         if link is not None and link.pid == os.getpid():
             link.flush()
 
@@ -123,18 +122,18 @@ class ShardHandler(logging.Handler):
         Takes 1.5 s at most, with no collector 0.5 s.
         """
         self._closed = True
-        link = self._link
+        link = self.link
         if link is not None and link.pid == os.getpid():
             link.close()
         super().close()
 
     def _open(self) -> Link:
         """The link of this process. Where several threads come at once, the first one's counts."""
-        pid, host, started_ns = os.getpid(), socket.gethostname(), time.time_ns()
+        pid, host, started_ns = os.getpid(), os.uname().nodename, time.time_ns()
         process = process_id(self.blade, host, _boot(), pid, started_ns, os.urandom(4).hex())
         presence: dict[str, Value] = {"host": host, "pid": pid, "started": started_ns}
         outbox = Outbox(process, self.blade, presence, pace=Pace(FRAME_BYTES_GOAL))
-        link = self._link = self._links.setdefault(pid, Link(self.endpoint, outbox, shell.run))
+        link = self.link = self._links.setdefault(pid, Link(self.endpoint, outbox, shell.run))
         if self._closed:
             link.close()
         _watch_child_exit(self)
@@ -142,7 +141,7 @@ class ShardHandler(logging.Handler):
 
     def _fail(self, error: Exception) -> None:
         """Count what should not have happened, if that much still works."""
-        link = self._link
+        link = self.link
         if link is not None and link.pid == os.getpid():
             with contextlib.suppress(Exception):
                 why = type(error).__name__
@@ -153,7 +152,7 @@ class ShardHandler(logging.Handler):
         reach, for then ZeroMQ would close what is not there.
         """
         _inherited.append(self._links)
-        self._links, self._link = {}, None
+        self._links, self.link = {}, None
 
 
 class _Nesting(threading.local):
@@ -207,7 +206,8 @@ def _settings(
         from shardlog.crdt.config import parse_config
 
         try:
-            text = Path(file).read_text(encoding="utf-8")
+            with open(file, encoding="utf-8") as opened:  # noqa: PTH123 - pathlib is slow to load
+                text = opened.read()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"SHARDLOG_CONFIG: {file}: {error}") from error
         config = parse_config(text, file).handler
@@ -220,12 +220,13 @@ def _settings(
 
         endpoint = collector_listen(environ, os.getuid(), gettempdir())
     endpoint = check_address(endpoint, insecure=insecure)
-    return _Settings(endpoint, blade or socket.gethostname(), loggers)
+    return _Settings(endpoint, blade or os.uname().nodename, loggers)
 
 
 def _boot() -> str:
     """What tells two lives of this host apart, as far as the system says."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:  # noqa: PTH123
+            return boot.read(8)
     except OSError:
         return ""

@@ -12,7 +12,7 @@ and counted by reason, with one sample. The reasons:
     cycle      an object within itself
     depth      more than 32 levels
     key        neither str nor int, or more than 256 bytes, or the empty root key
-    leaves     more than 10,000 leaves, or dicts and other objects
+    leaves     more than 10,000 leaves, or 20,000 dicts and other objects
     message    a template that its arguments do not fit
     number     an int beyond 64 bits
     raised     an object's own code raised
@@ -22,7 +22,7 @@ and counted by reason, with one sample. The reasons:
     text       lone surrogates
     type       an object that no value is near to
 
-These bounds are also the bound on time: whatever it is given, a call takes some 20 ms at most, and
+These bounds are also the bound on time: whatever it is given, a call takes some 40 ms at most, and
 what the code of the objects in it takes. One with three leaves takes some 3 µs.
 """
 

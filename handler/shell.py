@@ -165,31 +165,18 @@ class _Connection:
         self._endpoint = endpoint
         self._context = zmq.Context(io_threads=1)
         self._context.set(zmq.BLOCKY, 0)
-        self._socket = self._context.socket(zmq.PUSH)
-        options = {
-            zmq.SNDHWM: 4,
-            zmq.IMMEDIATE: 0,
-            zmq.LINGER: 0,
-            # At random, so that many blades do not come back at one moment.
-            zmq.RECONNECT_IVL: 50 + int.from_bytes(os.urandom(2), "big") % 101,
-            zmq.RECONNECT_IVL_MAX: 2_000,
-        }
-        if endpoint.startswith("tcp:"):
-            options |= {
-                zmq.IPV6: 1,
-                zmq.TCP_KEEPALIVE: 1,
-                zmq.TCP_KEEPALIVE_IDLE: 15,
-                zmq.TCP_KEEPALIVE_INTVL: 5,
-                zmq.TCP_KEEPALIVE_CNT: 3,
-                zmq.TCP_MAXRT: 20_000,
-            }
-        for option, value in options.items():
-            self._socket.setsockopt(option, value)
-        self._monitor = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        )
+        try:
+            self._socket = self._context.socket(zmq.PUSH)
+            for option, value in _options(endpoint).items():
+                self._socket.setsockopt(option, value)
+            self._monitor = self._socket.get_monitor_socket(
+                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+            )
+            self._socket.connect(endpoint)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
         self._has_hurried = False
-        self._socket.connect(endpoint)
 
     def changes(self) -> list[bool]:
         """What happened to the link since the last call: True for up, False for down."""
@@ -222,3 +209,24 @@ class _Connection:
         self._socket.disable_monitor()
         self._socket.close(linger=linger_ms)
         self._context.destroy(linger=linger_ms)
+
+
+def _options(endpoint: str) -> dict[int, int]:
+    options: dict[int, int] = {
+        zmq.SNDHWM: 4,
+        zmq.IMMEDIATE: 0,
+        zmq.LINGER: 0,
+        # At random, so that many blades do not come back at one moment.
+        zmq.RECONNECT_IVL: 50 + int.from_bytes(os.urandom(2), "big") % 101,
+        zmq.RECONNECT_IVL_MAX: 2_000,
+    }
+    if endpoint.startswith("tcp:"):
+        options |= {
+            zmq.IPV6: 1,
+            zmq.TCP_KEEPALIVE: 1,
+            zmq.TCP_KEEPALIVE_IDLE: 15,
+            zmq.TCP_KEEPALIVE_INTVL: 5,
+            zmq.TCP_KEEPALIVE_CNT: 3,
+            zmq.TCP_MAXRT: 20_000,
+        }
+    return options

@@ -20,7 +20,7 @@ from shardlog.handler.nearest import (
 
 DEPTH_MAX = 32
 """The most levels, of keys and of lists together."""
-OBJECTS_MAX = 10_000
+OBJECTS_MAX = 20_000
 """The most dicts and other objects that are looked into, of one shard."""
 
 CYCLE = "<cycle>"
@@ -128,7 +128,7 @@ class ValueReader:
             self.note("cut", path, "text")
             room = max(self._span_left - len(_CUT.encode()), 0)
             text = data[:room].decode(errors="ignore") + _CUT
-        self._span_left -= len(data)
+        self._span_left -= min(len(data), self._span_left)
         return text
 
     def _bytes(self, data: bytes, path: str) -> bytes:

@@ -10,7 +10,7 @@ from shardlog.crdt import counter
 from shardlog.crdt.delta import Amount, Value
 from shardlog.crdt.path import COLLAPSED, RESERVED, key_text
 from shardlog.handler.nearest import INT_MAX, INT_MIN, VALUE_BYTES_MAX, Pairs, type_mark
-from shardlog.handler.values import CYCLE, DEEPER, DEPTH_MAX, ValueReader, whole_text
+from shardlog.handler.values import CYCLE, DEEPER, DEPTH_MAX, OBJECTS_MAX, ValueReader, whole_text
 from shardlog.handler.words import Count, erase
 
 KEY_BYTES_MAX = 256
@@ -43,6 +43,10 @@ class Walk(ValueReader):
 
     def shard(self, shard: Any) -> None:
         """Take an extra `shard`: its keys are keys at the root."""
+        kind = type(shard)  # pyright: ignore[reportUnknownVariableType]
+        if kind is dict:
+            self._items(shard.items(), len(shard), "", (id(shard),))
+            return
         pairs = None if shard is erase else self.read(shard, "shard", ())[0]
         if type(pairs) is Pairs:
             items = self.take(pairs, "", self._leaves_left + 1)
@@ -144,6 +148,12 @@ class Walk(ValueReader):
             self.note_broken(prefix, error)
 
     def _odd(self, path: str, value: Any, trail: tuple[int, ...]) -> None:
+        if type(value) is dict and not value:
+            self.writes.append((path, {}))
+            return
+        if self.objects_left < 0:
+            self.note("leaves", path, f"more than {OBJECTS_MAX} objects")
+            return
         plain, size = self.read(value, path, trail)
         if type(plain) is not Pairs:
             self._write(path, plain, size)
@@ -166,8 +176,9 @@ class Walk(ValueReader):
             self._items(items, len(items), path + "/", (*trail, id(owner)))
 
     def _write(self, path: str, value: Value, size: int) -> None:
-        if size <= self._room_left:
-            self._room_left -= size
+        # Below zero it stays: what is too much once, is not tried again and again.
+        self._room_left -= size
+        if self._room_left >= 0:
             self.writes.append((path, value))
         else:
             self.note("size", path, f"more than {SHARD_BYTES_MAX} bytes")

@@ -1,0 +1,492 @@
+"""The handler within one process: what arrives, and that a log call neither waits nor raises."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.config
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import zmq
+
+from shardlog.crdt import counter
+from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.wire import codec
+from shardlog.handler import ShardHandler, count, erase
+from shardlog.handler import link as link_module
+from shardlog.handler.link import Link
+from shardlog.handler.outbox import Outbox
+from shardlog.handler.shard import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from shardlog.crdt.delta import Value
+    from shardlog.crdt.replication.messages import Report
+
+WAIT_S = 20
+
+
+class Puller:
+    """What a collector's socket receives."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.reports: list[Report] = []
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PULL)
+        self._socket.bind(endpoint)
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Receive until it holds."""
+        end = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < end, f"never came true; {len(self.reports)} reports"
+            if self._socket.poll(50):
+                self.reports.append(codec.decode_report(self._socket.recv()))
+
+    def until_final(self) -> None:
+        """Receive until a process has said its last."""
+        self.until(lambda: any(report.final for report in self.reports))
+
+    def total(self, path: str) -> int | float:
+        """The sum of all processes' newest totals at a path."""
+        newest = {
+            (report.process, total.generation): total.amount
+            for report in self.reports
+            for total in report.totals
+            if total.path == path
+        }
+        return sum(map(counter.value, newest.values()))
+
+    def value(self, path: str) -> Value:
+        """The newest write at a path."""
+        writes = [write for report in self.reports for write in report.writes if write.path == path]
+        return max(writes, key=lambda write: write.stamp).value if writes else None
+
+    def close(self) -> None:
+        """Close all."""
+        self._context.destroy(linger=0)
+
+
+@pytest.fixture
+def puller() -> Iterator[Puller]:
+    """A collector's socket. Its folder has a short path, as a socket's must."""
+    with tempfile.TemporaryDirectory(prefix="shardlog-") as folder:
+        puller = Puller(f"ipc://{folder}/c.sock")
+        yield puller
+        puller.close()
+
+
+@pytest.fixture
+def log() -> Iterator[logging.Logger]:
+    """A logger of its own, whose handlers are closed at the end."""
+    logger = logging.Logger("blade", logging.INFO)  # noqa: LOG001 - nobody else is to hear it
+    yield logger
+    for handler in [*logger.handlers]:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ENDPOINT", "BLADE", "CONFIG"):
+        monkeypatch.delenv(f"SHARDLOG_{name}", raising=False)
+
+
+def nowhere() -> str:
+    """An address where nobody listens."""
+    return "ipc:///nonexistent/shardlog.sock"
+
+
+def test_what_is_logged_arrives(puller: Puller, log: logging.Logger) -> None:
+    """Message, extras and counts of a log call are in a report; at the end comes bye."""
+    handler = ShardHandler(puller.endpoint, "scraper-1")
+    log.addHandler(handler)
+    log.info("asked %s", "twice", extra={"intents": {"42": {"host": "h", "tries": count(2)}}})
+    log.info("gone", extra={"intents": {"41": erase}})
+    handler.close()
+    puller.until_final()
+
+    assert puller.value("scraper-1/msg") == "gone"
+    assert puller.value("intents/42/host") == "h"
+    assert puller.total("intents/42/tries") == 2
+    assert [e.path for report in puller.reports for e in report.erases] == ["intents/41"]
+    process = puller.reports[0].process
+    assert puller.value(f"shardlog/presence/scraper-1/{process}/status") == "bye"
+    assert puller.value(f"shardlog/presence/scraper-1/{process}/pid") == os.getpid()
+
+
+def test_what_is_logged_arrives_without_close(puller: Puller, log: logging.Logger) -> None:
+    """A log call is sent at once, and again what comes while the first is under way."""
+    log.addHandler(ShardHandler(puller.endpoint, "b"))
+    log.info("hello", extra={"n": count()})
+    puller.until(lambda: puller.total("n") == 1)
+    for _ in range(5):
+        log.info("hello", extra={"n": count()})
+    puller.until(lambda: puller.total("n") == 6)
+
+
+def test_heartbeats_say_that_an_idle_process_lives(puller: Puller, log: logging.Logger) -> None:
+    """A process that logs nothing any more goes on reporting."""
+    log.addHandler(ShardHandler(puller.endpoint, "b"))
+    log.info("hello")
+    puller.until(lambda: len(puller.reports) >= 3)
+
+    assert not puller.reports[-1].writes
+
+
+def test_collector_that_comes_back_gets_all_again(puller: Puller, log: logging.Logger) -> None:
+    """After a break come totals, what was written lately, and that the process is up."""
+    log.addHandler(ShardHandler(puller.endpoint, "b"))
+    log.info("hello", extra={"n": count(3), "key": "value"})
+    puller.until(lambda: puller.total("n") == 3)
+    puller.close()
+    returned = Puller(puller.endpoint)
+    returned.until(lambda: returned.total("n") == 3 and returned.value("key") == "value")
+    process = returned.reports[0].process
+
+    assert returned.value(f"shardlog/presence/b/{process}/status") == "up"
+    returned.close()
+
+
+def test_threads_share_the_totals(puller: Puller, log: logging.Logger) -> None:
+    """Nothing is lost between threads that log at once, and they are one process."""
+    handler = ShardHandler(puller.endpoint, "b")
+    log.addHandler(handler)
+
+    def work() -> None:
+        for _ in range(500):
+            log.info("hello", extra={"n": count()})
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("n") == 4000
+    assert len({report.process for report in puller.reports}) == 1
+
+
+def test_flush_hands_over_what_was_logged(puller: Puller, log: logging.Logger) -> None:
+    """After flush all is on its way; a process may then be killed."""
+    handler = ShardHandler(puller.endpoint, "b")
+    log.addHandler(handler)
+    log.info("hello", extra={"n": count()})
+    puller.until(lambda: puller.total("n") == 1)
+    for _ in range(300):
+        log.info("hello", extra={"n": count()})
+    handler.flush()
+    link = handler.link
+
+    assert link is not None
+    assert not link.shards
+    assert not link.outbox.has_unsent()
+
+
+def test_own_loggers_are_left_out(puller: Puller) -> None:
+    """What shardlog itself logs in the process never becomes a shard: it might go round."""
+    handler = ShardHandler(puller.endpoint, "b")
+    for name in ("shardlog", "shardlog.monitor"):
+        handler.handle(logging.LogRecord(name, logging.ERROR, "f", 1, "own", (), None))
+    handler.handle(logging.LogRecord("shardlogger", logging.ERROR, "f", 1, "else", (), None))
+    handler.close()
+    puller.until_final()
+
+    messages = [w.value for r in puller.reports for w in r.writes if w.path == "b/msg"]
+    assert messages == ["else"]
+
+
+def test_filters_and_level_are_those_of_logging(puller: Puller, log: logging.Logger) -> None:
+    """A filter may drop a record and, since Python 3.12, replace it; the handler has a level."""
+    handler = ShardHandler(puller.endpoint, "b", level="WARNING")
+    replaced = logging.LogRecord("blade", logging.ERROR, "f", 1, "replaced", (), None)
+
+    def choose(record: logging.LogRecord) -> Any:
+        return {"drop": False, "replace": replaced}.get(str(record.msg), True)
+
+    handler.addFilter(choose)
+    log.addHandler(handler)
+    log.info("below the level")
+    log.error("replace")
+    log.error("drop")
+    handler.close()
+    puller.until_final()
+
+    expected = "replaced" if sys.version_info >= (3, 12) else "replace"
+    assert puller.value("b/msg") == expected
+
+
+def test_log_call_within_a_log_call_arrives(puller: Puller, log: logging.Logger) -> None:
+    """An object whose text logs is logged, and so is what it logs; one that never ends is cut."""
+
+    class Talkative:
+        def __str__(self) -> str:
+            log.info("from within", extra={"inner": count()})
+            return "talkative"
+
+    class Endless:
+        def __str__(self) -> str:
+            log.info("%s", self, extra={"endless": count()})
+            return "endless"
+
+    handler = ShardHandler(puller.endpoint, "b")
+    log.addHandler(handler)
+    log.info("%s", Talkative(), extra={"outer": count()})
+    log.info("%s", Endless())
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("inner") == 1
+    assert puller.total("outer") == 1
+    assert 1 <= puller.total("endless") < 100
+    assert puller.total("shardlog/health/blade/b/refused/nested") > 0
+
+
+def test_nothing_is_raised_into_the_caller(
+    puller: Puller, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong within the handler is counted, also near the end of the stack."""
+    handler = ShardHandler(puller.endpoint, "b")
+    log.addHandler(handler)
+    log.info("hello")
+
+    def fail(link: Link, shard: Shard) -> None:
+        monkeypatch.undo()
+        raise MemoryError
+
+    monkeypatch.setattr(Link, "put", fail)
+    log.info("lost")
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("shardlog/health/blade/b/refused/internal") == 1
+
+
+def test_no_thread_before_the_first_record() -> None:
+    """Neither the import nor the constructor starts anything; a close at once has nothing to do."""
+    script = (
+        "import os; from shardlog.handler import ShardHandler\n"
+        "handler = ShardHandler('ipc:///nonexistent/c.sock', 'b')\n"
+        "print(len(os.listdir('/proc/self/task')))\n"
+        "handler.close()\n"
+        "print(len(os.listdir('/proc/self/task')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["1", "1"]
+
+
+def test_after_close_records_are_refused(puller: Puller, log: logging.Logger) -> None:
+    """Close may be repeated; what is logged later is refused in silence, flush does not wait."""
+    handler = ShardHandler(puller.endpoint, "b")
+    log.addHandler(handler)
+    log.info("hello", extra={"n": count()})
+    handler.close()
+    log.info("late", extra={"n": count()})
+    handler.flush()
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("n") == 1
+    assert handler.link is not None
+
+
+def test_close_before_the_first_record_is_final_too(log: logging.Logger) -> None:
+    """A closed handler that gets its first record starts nothing."""
+    handler = ShardHandler(nowhere(), "b")
+    log.addHandler(handler)
+    handler.close()
+    log.info("late")
+    link = handler.link
+
+    assert link is not None
+    assert not link.shards
+
+
+def test_there_is_no_lock() -> None:
+    """What `logging` locks around other handlers is not there for this one."""
+    handler = ShardHandler(nowhere(), "b")
+
+    assert handler.lock is None
+    handler.acquire()
+    handler.acquire()
+
+
+def test_without_a_thread_close_sends_itself(
+    puller: Puller, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is too late to start a thread, as at the interpreter's end, nothing is lost."""
+
+    def refuse(*_: object) -> int:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    handler = ShardHandler(puller.endpoint, "b")
+    log.addHandler(handler)
+    for _ in range(10):
+        log.info("hello", extra={"n": count()})
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("n") == 10
+
+
+def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the thread does not come round to it, shards beyond the limit are refused, exactly
+    counted also between threads.
+    """
+    monkeypatch.setattr(link_module, "SHARDS_MAX", 100)
+    link = Link(nowhere(), Outbox("p", "b", {}), run=lambda link: None)
+
+    def work() -> None:
+        for _ in range(1000):
+            link.put(Shard(1, [], [], [], {}))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    refused = link.take_refused()
+    assert len(link.shards) + refused == 4000
+    assert 100 <= len(link.shards) <= 104
+    assert link.take_refused() == 0
+
+
+def test_socket_that_fails_is_opened_again(
+    puller: Puller, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ZeroMQ raises, the thread counts it, begins again and loses nothing."""
+    connect: Callable[[Any, str], object] = zmq.Socket[bytes].connect
+    failures: list[str] = []
+
+    def fail_once(socket: Any, address: str) -> object:
+        if address == puller.endpoint and not failures:
+            failures.append(address)
+            raise zmq.ZMQError(zmq.ENOTSUP)
+        return connect(socket, address)
+
+    monkeypatch.setattr(zmq.Socket, "connect", fail_once)
+    log.addHandler(ShardHandler(puller.endpoint, "b"))
+    log.info("hello", extra={"n": count(4)})
+    puller.until(lambda: puller.total("n") == 4)
+
+    assert failures == [puller.endpoint]
+    assert puller.total("shardlog/health/blade/b/refused/internal") == 1
+
+
+def test_dict_config_makes_a_handler_and_twice_is_fine(puller: Puller, log: logging.Logger) -> None:
+    """Plain values configure it; the second run closes the first handler, and nothing is lost."""
+    config: dict[str, Any] = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {
+            "cluster": {
+                "class": "shardlog.handler.ShardHandler",
+                "endpoint": puller.endpoint,
+                "blade": "b",
+                "loggers": ["tests.blade"],
+            }
+        },
+        "loggers": {"tests.blade": {"level": "INFO", "handlers": ["cluster"], "propagate": False}},
+    }
+    logger = logging.getLogger("tests.blade")
+    for _ in range(2):
+        logging.config.dictConfig(config)
+        logger.info("hello", extra={"n": count()})
+    (handler,) = logger.handlers
+    logger.removeHandler(handler)
+    handler.close()
+    puller.until(lambda: sum(report.final for report in puller.reports) == 2)
+
+    assert puller.total("n") == 2
+
+
+def test_settings_come_from_argument_variable_file_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each overrides those behind it; an empty variable counts as unset."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
+    default = ShardHandler()
+    assert default.endpoint == "ipc:///run/user/1/shardlog/collector.sock"
+    assert default.blade == os.uname().nodename
+
+    file = tmp_path / "shardlog.toml"
+    file.write_text(
+        '[handler]\nendpoint = "ipc:///file.sock"\nblade = "file"\nloggers = ["scraper"]\n'
+    )
+    monkeypatch.setenv("SHARDLOG_CONFIG", str(file))
+    monkeypatch.setenv("SHARDLOG_ENDPOINT", "")
+    by_file = ShardHandler()
+    assert (by_file.endpoint, by_file.blade) == ("ipc:///file.sock", "file")
+
+    monkeypatch.setenv("SHARDLOG_ENDPOINT", "ipc:///variable.sock")
+    monkeypatch.setenv("SHARDLOG_BLADE", "variable")
+    by_variable = ShardHandler()
+    assert (by_variable.endpoint, by_variable.blade) == ("ipc:///variable.sock", "variable")
+
+    by_argument = ShardHandler("ipc:///argument.sock", "argument")
+    assert (by_argument.endpoint, by_argument.blade) == ("ipc:///argument.sock", "argument")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "blade", "file"),
+    [
+        ("tcp://10.0.0.1:7400", "b", None),
+        ("nowhere", "b", None),
+        ("ipc:///c.sock", "shardlog", None),
+        ("ipc:///c.sock", "~", None),
+        ("ipc:///c.sock", "b", "[handler]\ncolour = 1\n"),
+        ("ipc:///c.sock", "b", ""),
+    ],
+)
+def test_unusable_settings_are_refused_at_construction(
+    endpoint: str,
+    blade: str,
+    file: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A wrong address, name or file is an error where it is configured, not a silence later."""
+    if file is not None:
+        path = tmp_path / "shardlog.toml"
+        if file:
+            path.write_text(file)
+        monkeypatch.setenv("SHARDLOG_CONFIG", str(path))
+
+    with pytest.raises(ConfigError):
+        ShardHandler(endpoint, blade)
+
+
+def test_network_is_allowed_where_it_is_said_to_be_trusted() -> None:
+    """`insecure` says so."""
+    handler = ShardHandler("tcp://10.0.0.1:7400", "b", insecure=True)
+
+    assert handler.endpoint == "tcp://10.0.0.1:7400"
+
+
+def test_tcp_endpoint(log: logging.Logger) -> None:
+    """A blade reaches its collector over tcp as well."""
+    with contextlib.closing(Puller("tcp://127.0.0.1:*")) as puller:
+        handler = ShardHandler(puller.endpoint, "b")
+        log.addHandler(handler)
+        log.info("hello", extra={"n": count()})
+        handler.close()
+        puller.until_final()
+
+        assert puller.total("n") == 1
