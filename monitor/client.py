@@ -133,17 +133,17 @@ class Link(threading.Thread):
         try:
             message = decode(frame)
             _check(message)
+            follower = self._follower
+            if follower is None or follower.source != message.source:
+                if isinstance(message, SnapshotChunk):
+                    return
+                follower = Follower(message.source, lanes=range(LANES), rng=random.Random())
+            follower.receive(message, now_ns)
         except RemoteProtocolError as error:
             self._refused = str(error)
             return
         self._refused = ""
-        follower = self._follower
-        if follower is None or follower.source != message.source:
-            if isinstance(message, SnapshotChunk):
-                return
-            follower = Follower(message.source, lanes=range(LANES), rng=random.Random())
         self._heard_ns = time.time_ns()
-        follower.receive(message, now_ns)
         self._follower = follower
         if isinstance(message, Heartbeat):
             self._board.hosts = message.hosts

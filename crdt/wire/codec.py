@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 
@@ -145,11 +145,14 @@ def _check_counter(item: Total | Entry) -> None:
 
 
 def _is_value(value: Any) -> bool:
-    return type(value) in _SCALARS or value == {} or _is_list(value, 32)
+    return type(value) in _SCALARS or value == {} or _is_nested(value, 32)
 
 
-def _is_list(value: Any, depth: int) -> bool:
-    if isinstance(value, list):
-        items: list[Any] = value
-        return depth > 0 and all(_is_list(item, depth - 1) for item in items)
+def _is_nested(value: object, depth: int) -> bool:
+    if _is_list(value):
+        return depth > 0 and all(_is_nested(item, depth - 1) for item in value)
     return type(value) in _SCALARS
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return type(value) is list

@@ -7,12 +7,12 @@ from itertools import product
 from hypothesis import strategies as st
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import COUNTER, REGISTER, Amount, Entry, Erase, Fragment, Write
+from shardlog.crdt.delta import COUNTER, REGISTER, Amount, Entry, Erase, Fragment, Value, Write
 from shardlog.crdt.path import path_keys, path_text
 from shardlog.crdt.state import Shown, State
 from tests.crdt.histories import ERASE, Newest, Op, is_below
 
-REPLICAS = ("east", "west")
+REPLICAS: tuple[str, ...] = ("east", "west")
 KINDS = [
     ("count",),
     ("count", "erase"),
@@ -44,7 +44,7 @@ def streams(draw: st.DrawFn, replicas: tuple[str, ...] = REPLICAS) -> list[Fragm
         st.sampled_from("pq"),
         st.sampled_from([1, 2, -3, 0.1, -0.25]),
     )
-    fragments = []
+    fragments: list[Fragment] = []
     versions = dict.fromkeys(replicas, 0)
     entries: dict[tuple[str, str], Entry] = {}
     for number, (replica, kind, path, stamp, writer, n) in enumerate(
@@ -61,7 +61,7 @@ def streams(draw: st.DrawFn, replicas: tuple[str, ...] = REPLICAS) -> list[Fragm
         elif kind == "erase":
             fragment.erases.append(Erase(path, stamp, 0))
         else:
-            value = {} if kind == "presence" else number
+            value: Value = {} if kind == "presence" else number
             fragment.writes.append(Write(path, stamp, 0, value))
         fragments.append(fragment)
     return fragments
@@ -75,9 +75,7 @@ def joined(fragments: list[Fragment]) -> Fragment:
     for part in fragments:
         shift = len(result.writers)
         result.writers.extend(part.writers)
-        result.writes.extend(
-            Write(w.path, w.stamp, w.writer + shift, w.value) for w in part.writes
-        )
+        result.writes.extend(Write(w.path, w.stamp, w.writer + shift, w.value) for w in part.writes)
         result.erases.extend(Erase(e.path, e.stamp, e.writer + shift) for e in part.erases)
         result.entries.extend(part.entries)
     return result
@@ -137,8 +135,10 @@ class Brute:
     def _floor(self, path: str) -> int:
         keys = path_keys(path)
         return max(
-            mark[0] for mark in [
-                (0, ""), *(f for k, f in self.registers.floors.items() if keys[: len(k)] == k)
+            mark[0]
+            for mark in [
+                (0, ""),
+                *(f for k, f in self.registers.floors.items() if keys[: len(k)] == k),
             ]
         )
 

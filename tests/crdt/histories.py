@@ -6,7 +6,7 @@ levels, few stamps, three writers.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard
 
 from hypothesis import strategies as st
 
@@ -66,27 +66,13 @@ class MapLike(Protocol):
 @st.composite
 def trees(draw: st.DrawFn, keys: tuple[Key, ...] = KEYS, leaves_max: int = 3) -> Tree:
     """One to three leaves; where one lies on the way to another the first is kept."""
-    path = st.lists(st.sampled_from(keys), min_size=1, max_size=DEPTH)
-    value = st.sampled_from([0, "x", {}, {}, ERASE, ERASE])
-    tree: Tree = {}
-    for place, leaf in draw(st.lists(st.tuples(path, value), min_size=1, max_size=leaves_max)):
-        node = tree
-        for key in place[:-1]:
-            node = node.setdefault(key, {})
-            if not isinstance(node, dict) or node.get("leaf"):
-                break
-        else:
-            if place[-1] not in node:
-                node[place[-1]] = {"leaf": True} if leaf == {} else leaf
-    return _without_marks(tree)
-
-
-def _without_marks(tree: Tree) -> Tree:
-    if "leaf" in tree:
-        return {}
-    return {
-        key: _without_marks(node) if isinstance(node, dict) else node for key, node in tree.items()
-    }
+    place = st.lists(st.sampled_from(keys), min_size=1, max_size=DEPTH).map(tuple)
+    value: st.SearchStrategy[Any] = st.sampled_from([0, "x", {}, {}, ERASE, ERASE])
+    leaves: dict[Keys, Any] = {}
+    for at, leaf in draw(st.lists(st.tuples(place, value), min_size=1, max_size=leaves_max)):
+        if not any(at[: len(other)] == other[: len(at)] for other in leaves):
+            leaves[at] = leaf
+    return nested(leaves)
 
 
 @st.composite
@@ -107,7 +93,7 @@ def ops_of(shards: list[Shard]) -> list[Op]:
     """The leaves and erases of all shards."""
 
     def walk(keys: Keys, node: Any, shard: Shard) -> list[Op]:
-        if isinstance(node, dict) and (node or not keys):
+        if is_tree(node) and (node or not keys):
             return [op for key in node for op in walk((*keys, key), node[key], shard)]
         return [Op(keys, shard.stamp, shard.writer, node)]
 
@@ -145,7 +131,7 @@ def sequential_view(shards: list[Shard]) -> Tree:
 def _deep_merge(node: Node, tree: Tree) -> None:
     for key, value in tree.items():
         child = node.children.get(key)
-        if isinstance(value, dict):
+        if is_tree(value):
             if not isinstance(child, Node):
                 child = node.children[key] = Node()
             if value:
@@ -170,14 +156,20 @@ def _plain(node: Node) -> Tree:
     return tree
 
 
+def is_tree(value: object) -> TypeGuard[Tree]:
+    """Whether a value is a dict, `{}` included."""
+    return isinstance(value, dict)
+
+
 def nested(leaves: dict[Keys, Any]) -> Tree:
     """The nested dict of visible leaves; AssertionError where they are no proper tree."""
     tree: Tree = {}
     for keys in sorted(leaves, key=len):
         node = tree
         for key in keys[:-1]:
-            node = node.setdefault(key, {})
-            assert isinstance(node, dict), f"{keys} shows below a value"
+            below: object = node.setdefault(key, {})
+            assert is_tree(below), f"{keys} shows below a value"
+            node = below
         value = leaves[keys]
         assert keys[-1] not in node, f"{keys} shows twice"
         node[keys[-1]] = {} if value == {} else value
@@ -222,5 +214,5 @@ class Newest:
 
 
 def is_below(keys: Keys, top: Keys) -> bool:
-    """Whether the first lies strictly below the second; `1` and `"1"` differ, `1` and `True` too."""
+    """Whether the first lies strictly below the second; `1` and `"1"` are two keys."""
     return len(keys) > len(top) and path_text(keys[: len(top)]) == path_text(top)

@@ -71,9 +71,8 @@ class Simulation:
         self.gaps = 0
         self._rng = Random(seed)
         self._lanes = lanes
-        self._new_follower = lambda: follower_class(
-            "source", lanes=lanes, rng=self._rng, buffer_deltas_max=buffer_deltas_max
-        )
+        self._follower_class = follower_class
+        self._buffer_deltas_max = buffer_deltas_max
         self._events: list[tuple[int, int, Event, Any]] = []
         self._count = 0
         self._arrival_ns = {"stream": 0, "ask": 0, "chunk": 0}
@@ -131,6 +130,14 @@ class Simulation:
         else:
             self.follower.receive(payload, self.now_ns)
             self._obey()
+
+    def _new_follower(self) -> Follower:
+        return self._follower_class(
+            "source",
+            lanes=self._lanes,
+            rng=self._rng,
+            buffer_deltas_max=self._buffer_deltas_max,
+        )
 
     def _at(self, at_ns: int, event: Event, payload: Any = None) -> None:
         self._count += 1

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardlog.crdt.counter import PART_MAX
-from shardlog.crdt.delta import Entry, Erase, Fragment, Total, Write
+from shardlog.crdt.delta import Entry, Erase, Fragment, Total, Write, item_bytes
 from shardlog.crdt.errors import RemoteProtocolError
 from shardlog.crdt.path import path_text
 from shardlog.crdt.replication.messages import (
@@ -58,11 +58,20 @@ VALUE: st.SearchStrategy[Any] = st.one_of(
         lambda value: [value]
     ),
 )
+TREE: st.SearchStrategy[Any] = st.recursive(
+    SCALAR,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
 PART = st.sampled_from([0, 1, 10**9, PART_MAX])
 AMOUNT = st.one_of(PART, st.tuples(PART, PART, PART, st.integers(1, PART_MAX)))
 
 WRITE = st.builds(Write, PATH, NATURAL, st.just(0), VALUE)
 ERASE = st.builds(Erase, PATH, NATURAL, st.just(0))
+TOTAL = st.builds(Total, PATH, NATURAL, NATURAL, NATURAL, AMOUNT)
+ENTRY = st.builds(Entry, PATH, NATURAL, NATURAL, AMOUNT)
 REPORT = st.builds(
     Report,
     NAME,
@@ -71,7 +80,7 @@ REPORT = st.builds(
     st.booleans(),
     st.lists(WRITE, max_size=2),
     st.lists(ERASE, max_size=2),
-    st.lists(st.builds(Total, PATH, NATURAL, NATURAL, NATURAL, AMOUNT), max_size=2),
+    st.lists(TOTAL, max_size=2),
 )
 FRAGMENT = st.builds(
     Fragment,
@@ -81,7 +90,7 @@ FRAGMENT = st.builds(
     st.lists(NAME, min_size=1, max_size=2),
     st.lists(WRITE, max_size=2),
     st.lists(ERASE, max_size=2),
-    st.lists(st.builds(Entry, PATH, NATURAL, NATURAL, AMOUNT), max_size=2),
+    st.lists(ENTRY, max_size=2),
 )
 ROW = st.builds(Row, PATH, st.sampled_from([0, 1, 2, 3]), VALUE, NATURAL, st.integers(-1, 0))
 CHANGES = st.builds(Changes, st.lists(NAME, min_size=1, max_size=2), st.lists(ROW, max_size=2))
@@ -196,6 +205,14 @@ def test_values_survive_with_their_types(value: Any) -> None:
     assert repr(decode_value(encode_value(value))) == repr(value)
 
 
+@given(st.one_of(WRITE, ERASE, TOTAL, ENTRY))
+def test_the_size_of_an_item_is_never_estimated_too_small(
+    item: Write | Erase | Total | Entry,
+) -> None:
+    """Messages are filled by the estimate: they must not become larger than meant."""
+    assert len(msgspec.msgpack.encode(item)) <= item_bytes(item)
+
+
 @pytest.mark.parametrize(("decode", "message"), CASES)
 def test_every_truncation_is_refused(decode: Decode, message: Message) -> None:
     """Wherever a frame is cut it is malformed; cut before its version it has none."""
@@ -237,18 +254,7 @@ def test_spliced_bytes_are_refused_or_taken(
     frame = encode(message)
     start = data.draw(st.integers(1, len(frame)))
     end = data.draw(st.integers(start, len(frame)))
-    piece = data.draw(
-        st.one_of(
-            st.binary(max_size=4),
-            st.recursive(
-                st.one_of(SCALAR, st.just({})),
-                lambda inner: st.one_of(
-                    st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=2), inner)
-                ),
-                max_leaves=5,
-            ).map(msgspec.msgpack.encode),
-        )
-    )
+    piece = data.draw(st.one_of(st.binary(max_size=4), TREE.map(msgspec.msgpack.encode)))
 
     assert reason_of(decode, frame[:start] + piece + frame[end:]) in (None, "malformed")
 
@@ -295,7 +301,9 @@ def test_depth_is_no_recursion_error(decode: Decode, levels: int) -> None:
     assert reason_of(decode, topic + bytes([VERSION]) + deep(levels)) == "malformed"
 
 
-@pytest.mark.parametrize(("levels", "reason"), [(32, None), (33, "malformed"), (5_000, "malformed")])
+@pytest.mark.parametrize(
+    ("levels", "reason"), [(32, None), (33, "malformed"), (5_000, "malformed")]
+)
 def test_a_list_as_a_value_has_at_most_32_levels(levels: int, reason: str | None) -> None:
     """In reports and in rows alike."""
     marker = b"\xa6marker"
@@ -379,7 +387,8 @@ def test_a_writer_that_is_not_in_the_message_is_refused(writer: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "amount", [-1, 2**63, [5, 0, 0, 0], [0, 0, 0, 0], [1, -1, 0, 1], [0, 0, 0, 2**63], [1, 2], 1.5, "1"]
+    "amount",
+    [-1, 2**63, [5, 0, 0, 0], [0, 0, 0, 0], [1, -1, 0, 1], [0, 0, 0, 2**63], [1, 2], 1.5, "1"],
 )
 def test_an_amount_that_is_none_is_refused(amount: object) -> None:
     """Negative parts, long forms of short ones, and parts that no store can hold."""
@@ -393,7 +402,7 @@ def test_an_amount_that_is_none_is_refused(amount: object) -> None:
 @pytest.mark.parametrize("number", [-1, 2**63, 2**64 - 1, True, 1.0, "1", None])
 def test_a_number_that_no_store_can_hold_is_refused(number: object) -> None:
     """Stamps, sequences, versions and generations are integers of 63 bits."""
-    for raw in [
+    reports: list[list[object]] = [
         ["report", "p", number, 1, False, [], [], []],
         ["report", "p", 1, number, False, [], [], []],
         ["report", "p", 1, 1, False, [["a", number, 0, "x"]], [], []],
@@ -401,9 +410,10 @@ def test_a_number_that_no_store_can_hold_is_refused(number: object) -> None:
         ["report", "p", 1, 1, False, [], [], [["a", number, 1, 1, 5]]],
         ["report", "p", 1, 1, False, [], [], [["a", 1, number, 1, 5]]],
         ["report", "p", 1, 1, False, [], [], [["a", 1, 1, number, 5]]],
-    ]:
+    ]
+    for raw in reports:
         assert reason_of(decode_report, frame_of(raw)) == "malformed"
-    for raw in [
+    messages: list[list[object]] = [
         ["delta", "s", "e", 0, number, ["changes", [], []]],
         ["delta", "s", "e", number, 1, ["changes", [], []]],
         ["delta", "s", "e", 0, 1, ["fragment", "r", number, 1, [], [], [], []]],
@@ -415,7 +425,8 @@ def test_a_number_that_no_store_can_hold_is_refused(number: object) -> None:
         ["heartbeat", "s", "e", number, 1, [1], [], {}],
         ["heartbeat", "s", "e", 1, number, [1], [], {}],
         ["heartbeat", "s", "e", 1, 1, [number], [], {}],
-    ]:
+    ]
+    for raw in messages:
         assert reason_of(decode_stream, frame_of(raw)) == "malformed"
     assert reason_of(decode_request, frame_of(["request", number, None])) == "malformed"
 
@@ -429,9 +440,7 @@ def test_each_link_takes_its_own_messages_only(decode: Decode, message: Message)
 
 
 @pytest.mark.parametrize(("decode", "message"), CASES)
-def test_fields_that_a_later_version_adds_are_passed_over(
-    decode: Decode, message: Message
-) -> None:
+def test_fields_that_a_later_version_adds_are_passed_over(decode: Decode, message: Message) -> None:
     """Structs grow at the end: what is not known yet does not disturb."""
     raw = [*msgspec.msgpack.decode(encode(message)[1:]), "new", {"field": 1}]
 

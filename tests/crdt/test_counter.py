@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hypothesis import assume, given
@@ -100,15 +101,15 @@ def rounded(n: int | float) -> Fraction:
 
 
 @given(st.lists(COUNT, max_size=12), st.randoms(use_true_random=False))
-def test_sums_are_exact_in_any_order(counts: list[int | float], random: object) -> None:
+def test_sums_are_exact_in_any_order(counts: list[int | float], random: Random) -> None:
     """What shows is the exact sum of the rounded counts, rounded to a float once, at the end."""
-    totals = []
+    totals: list[Amount] = []
     for _ in range(2):
         total: Amount = 0
         for n in counts:
             total = add(total, amount(n))
         totals.append(total)
-        random.shuffle(counts)  # type: ignore[attr-defined]
+        random.shuffle(counts)
     exact = sum(map(rounded, counts), Fraction(0))
 
     assert totals[0] == totals[1]
@@ -162,7 +163,7 @@ def test_fits_is_about_every_part() -> None:
 @st.composite
 def reports(draw: st.DrawFn) -> list[tuple[int, Amount]]:
     """What one process says of one path: totals that ascend within each generation."""
-    said = []
+    said: list[tuple[int, Amount]] = []
     for generation in sorted(draw(st.sets(st.integers(0, 5), min_size=1, max_size=3))):
         total: Amount = 0
         for more in draw(st.lists(AMOUNT, min_size=1, max_size=4)):
@@ -180,43 +181,48 @@ def heard(mark: Mark, said: list[tuple[int, Amount]]) -> tuple[Mark, Amount]:
     return mark, added
 
 
-@given(reports(), st.data())
-def test_marks_do_not_depend_on_order_or_repetition(
-    said: list[tuple[int, Amount]], data: st.DataObject
-) -> None:
-    """The mark is the join of what was heard, in any order, however often."""
-    again = data.draw(st.permutations(said + data.draw(st.lists(st.sampled_from(said)))))
-
-    assert heard(NEVER, again)[0] == heard(NEVER, said)[0] == Mark(*said[-1])
-
-
-@given(reports(), st.data())
-def test_within_a_generation_news_adds_up_to_the_total(
-    said: list[tuple[int, Amount]], data: st.DataObject
-) -> None:
-    """Of one generation, in any order with repetitions: exactly its newest total was added."""
-    generation = data.draw(st.sampled_from(said))[0]
-    own = [report for report in said if report[0] == generation]
-    again = data.draw(st.permutations(own + data.draw(st.lists(st.sampled_from(own)))))
-
-    assert heard(NEVER, again)[1] == own[-1][1]
-
-
-@given(reports(), st.data())
-def test_what_comes_in_order_adds_all_generations(
-    said: list[tuple[int, Amount]], data: st.DataObject
-) -> None:
-    """In order, with any old repetitions between: the sum of the newest totals of each."""
+@st.composite
+def shuffled_reports(
+    draw: st.DrawFn,
+) -> tuple[list[tuple[int, Amount]], list[tuple[int, Amount]], list[tuple[int, Amount]]]:
+    """What was said; the same in order, with old repetitions between; the same in any order."""
+    said = draw(reports())
     woven: list[tuple[int, Amount]] = []
     for report in said:
         woven.append(report)
-        woven.extend(data.draw(st.lists(st.sampled_from(woven), max_size=2)))
+        woven.extend(draw(st.lists(st.sampled_from(woven), max_size=2)))
+    return said, woven, draw(st.permutations(woven))
+
+
+def check_marks(
+    said: list[tuple[int, Amount]],
+    woven: list[tuple[int, Amount]],
+    shuffled: list[tuple[int, Amount]],
+    never: Mark = NEVER,
+) -> None:
+    """Any order gives the same mark; what was added is what was counted.
+
+    In order, that is the newest total of each generation. Within one generation, order and
+    repetition do not matter; a generation that is heard after a greater one adds nothing.
+    """
     newest = dict(said)
     expected: Amount = 0
     for total in newest.values():
         expected = add(expected, total)
 
-    assert heard(NEVER, woven)[1] == expected
+    assert heard(never, said) == heard(never, woven) == (said[-1], expected)
+    assert heard(never, shuffled)[0] == said[-1]
+    for generation, total in newest.items():
+        own = [report for report in shuffled if report[0] == generation]
+        assert heard(never, own) == ((generation, total), total)
+
+
+@given(shuffled_reports())
+def test_marks_do_not_depend_on_order_or_repetition(
+    case: tuple[list[tuple[int, Amount]], list[tuple[int, Amount]], list[tuple[int, Amount]]],
+) -> None:
+    """The mark is the join of what was heard, and each generation adds its total once."""
+    check_marks(*case)
 
 
 @given(reports(), reports())

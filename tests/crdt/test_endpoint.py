@@ -85,7 +85,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
     ],
 )
 def test_what_others_can_reach_needs_leave(address: str) -> None:
-    """Beyond loopback only with `insecure`; a name that merely begins like loopback is beyond it."""
+    """Beyond loopback only with `insecure`; a name that begins like loopback is beyond it."""
     with pytest.raises(ConfigError, match="insecure"):
         check_address(address)
 

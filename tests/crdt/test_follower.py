@@ -20,6 +20,7 @@ from shardlog.crdt.replication.messages import (
     Install,
     SnapshotChunk,
     SnapshotRequest,
+    StreamMessage,
 )
 from shardlog.crdt.replication.publisher import Publisher
 from tests.crdt.lossy_stream import MS, SECOND, Faults, Simulation, swarm
@@ -102,7 +103,7 @@ class Pair:
 
 
 def test_it_asks_only_when_it_has_heard_something() -> None:
-    """Before the first live message there is no request and no timer; a chunk is no live message."""
+    """Before the first live message there is no request and no timer; a chunk is none."""
     pair = Pair()
     pair.follower.receive(pair.chunk(0), 0)
     assert pair.follower.take_effects() == []
@@ -122,7 +123,6 @@ def test_chunks_and_the_deltas_behind_the_first_are_installed_at_once() -> None:
     delta = pair.delta(lane=1)
     last = pair.chunk(1, "m")
     pair.follower.receive(last, 0)
-    assert pair.follower.phase == "syncing"
     assert not any(isinstance(effect, Install) for effect in pair.follower.take_effects())
 
     pair.follower.receive(delta, 0)
@@ -237,12 +237,45 @@ def test_a_stream_without_the_lanes_is_refused(lanes: int) -> None:
     pair = Pair()
     pair.make_live()
     other = Publisher("source", "epoch-2", lanes=lanes, interval_ms=1)
-    for message in [
+    messages: list[StreamMessage] = [
         other.heartbeat(0, [], {}),
         other.chunk(SnapshotRequest(2, None), NOTHING, None),
-    ]:
+    ]
+    for message in messages:
         with pytest.raises(RemoteProtocolError):
             pair.follower.receive(message, 0)
 
     assert pair.follower.phase == "live"
     assert pair.follower.take_effects() == []
+
+
+def test_a_chunk_of_an_older_attempt_is_not_taken() -> None:
+    """Else a chunk that was made before the first one could pass for a later one."""
+    pair = Pair()
+    pair.make_live()
+    older = pair.chunk(1, "m")
+    pair.delta()
+    pair.beat()
+    first = pair.chunk(2, None, "m")
+    pair.follower.receive(first, 0)
+    pair.follower.receive(older, 0)
+    assert pair.follower.phase == "syncing"
+
+    last = pair.chunk(2, "m")
+    pair.follower.receive(last, 0)
+    assert pair.follower.take_effects() == [Install("source", (first, last), ())]
+
+
+def test_a_clock_that_steps_back_prolongs_no_pause() -> None:
+    """Neither until it asks again, nor until a silent source is stale."""
+    pair = Pair()
+    day_ns = 86_400 * SECOND
+    pair.beat(now_ns=day_ns)
+    pair.follower.take_effects()
+    pair.follower.handle_timer(0)
+    timer_ns = pair.follower.next_timer_ns()
+
+    assert timer_ns is not None
+    assert timer_ns <= 2 * RETRY_MS_MIN * MS
+    assert not pair.follower.is_stale(3 * SECOND)
+    assert pair.follower.is_stale(3 * SECOND + 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shardlog.crdt.delta import Erase, Fragment, Write
+from shardlog.crdt.delta import Erase, Fragment, Value, Write
 from shardlog.crdt.lww_map import LwwMap
 from shardlog.crdt.path import path_keys
 from shardlog.crdt.state import State
@@ -22,6 +24,25 @@ from tests.crdt.histories import (
     ops_of,
     sequential_view,
 )
+
+EXAMPLES: list[tuple[list[Tree], Tree]] = [
+    ([{1: {"foo": "bar"}}, {2: "bar", 1: {"b": "c"}}], {1: {"foo": "bar", "b": "c"}, 2: "bar"}),
+    ([{"1": "text", 1: "int"}], {"1": "text", 1: "int"}),
+    ([{"a": 1}, {"a": {"b": 2}}], {"a": {"b": 2}}),
+    ([{"a": {"b": 2}}, {"a": 1}], {"a": 1}),
+    ([{"a": {"b": {"c": 2}}}, {"a": {"b": ERASE}}], {}),
+    ([{"a": 1}, {"a": {}}], {"a": {}}),
+    ([{"a": {"b": 1}}, {"a": {}}], {"a": {"b": 1}}),
+    ([{"a": {}}, {"a": {"b": 1}}, {"a": {"b": ERASE}}], {"a": {}}),
+    ([{"a": {"b": 1}}, {"a": {"b": ERASE}}], {}),
+    ([{"a": {}}, {"a": 1}, {"a": {"b": 1}}, {"a": {"b": ERASE}}], {}),
+    ([{"a": 1}, {"a": {"b": ERASE}}], {}),
+    ([{"a": {}}, {"a": ERASE}], {}),
+    ([{"a": {}}, {"a": {"b": {"c": ERASE}}}], {"a": {}}),
+    ([{"a": 1}, {"a": {"b": 2}}, {"a": {"b": ERASE}}], {}),
+    ([{"a": [1, 2]}, {"a": [3]}], {"a": [3]}),
+]
+"""Shards one after the other, and what shows then."""
 
 
 def view(map_: LwwMap) -> Tree:
@@ -79,12 +100,42 @@ def test_touched_names_all_that_changes(history: tuple[list[Shard], list[Op]]) -
     for op in order:
         rows = list(map_.rows())
         before = {p: map_.leaves[p] for p in paths if map_.is_visible(p)}
-        touched = apply(op, map_)
-        assert isinstance(touched, list)
+        touched = cast("list[str]", apply(op, map_))
         after = {p: map_.leaves[p] for p in paths if map_.is_visible(p)}
 
         assert {p for p in paths if before.get(p) != after.get(p)} <= set(touched)
         assert (touched == []) == (rows == list(map_.rows()))
+
+
+LEAF = st.tuples(
+    st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3).map(tuple), st.integers(1, 2)
+)
+
+
+@given(
+    st.dictionaries(LEAF, st.sampled_from([0, {}]), max_size=5),
+    st.sets(LEAF, max_size=4),
+    st.data(),
+)
+def test_equal_marks_at_several_paths_leave_no_trace_of_order(
+    leaves: dict[tuple[tuple[str, ...], int], Value],
+    erases: set[tuple[tuple[str, ...], int]],
+    data: st.DataObject,
+) -> None:
+    """One log call may write a scalar and something below it: all of one stamp, of one writer."""
+    ops = [
+        *(Op(keys, stamp, "p", value) for (keys, stamp), value in leaves.items()),
+        *(Op(keys, stamp, "p", ERASE) for keys, stamp in sorted(erases)),
+    ]
+    straight, shuffled = LwwMap(), LwwMap()
+    for op in ops:
+        apply(op, straight)
+    for op in data.draw(st.permutations(ops)):
+        apply(op, shuffled)
+        shuffled.check_invariants()
+
+    assert list(shuffled.rows()) == list(straight.rows())
+    view(shuffled)
 
 
 def fragment_of(ops: list[Op], replica: str) -> Fragment:
@@ -100,11 +151,7 @@ def fragment_of(ops: list[Op], replica: str) -> Fragment:
             for op in ops
             if op.value is not ERASE
         ],
-        [
-            Erase(op.path, op.stamp, writers.index(op.writer))
-            for op in ops
-            if op.value is ERASE
-        ],
+        [Erase(op.path, op.stamp, writers.index(op.writer)) for op in ops if op.value is ERASE],
         [],
     )
 
@@ -113,7 +160,7 @@ def fragment_of(ops: list[Op], replica: str) -> Fragment:
 def test_any_grouping_gives_the_same_state(shards: list[Shard], data: st.DataObject) -> None:
     """States of parts, merged pairwise in any tree, hold what one state of all holds."""
     ops = data.draw(st.permutations(ops_of(shards)))
-    states = []
+    states: list[State] = []
     while ops:
         size = data.draw(st.integers(1, len(ops)))
         state = State()
@@ -152,26 +199,7 @@ def test_merging_a_map_into_itself_changes_nothing(shards: list[Shard]) -> None:
     assert state.take_touched() == []
 
 
-@pytest.mark.parametrize(
-    ("trees", "expected"),
-    [
-        ([{1: {"foo": "bar"}}, {2: "bar", 1: {"b": "c"}}], {1: {"foo": "bar", "b": "c"}, 2: "bar"}),
-        ([{"1": "text", 1: "int"}], {"1": "text", 1: "int"}),
-        ([{"a": 1}, {"a": {"b": 2}}], {"a": {"b": 2}}),
-        ([{"a": {"b": 2}}, {"a": 1}], {"a": 1}),
-        ([{"a": {"b": {"c": 2}}}, {"a": {"b": ERASE}}], {}),
-        ([{"a": 1}, {"a": {}}], {"a": {}}),
-        ([{"a": {"b": 1}}, {"a": {}}], {"a": {"b": 1}}),
-        ([{"a": {}}, {"a": {"b": 1}}, {"a": {"b": ERASE}}], {"a": {}}),
-        ([{"a": {"b": 1}}, {"a": {"b": ERASE}}], {}),
-        ([{"a": {}}, {"a": 1}, {"a": {"b": 1}}, {"a": {"b": ERASE}}], {}),
-        ([{"a": 1}, {"a": {"b": ERASE}}], {}),
-        ([{"a": {}}, {"a": ERASE}], {}),
-        ([{"a": {}}, {"a": {"b": {"c": ERASE}}}], {"a": {}}),
-        ([{"a": 1}, {"a": {"b": 2}}, {"a": {"b": ERASE}}], {}),
-        ([{"a": [1, 2]}, {"a": [3]}], {"a": [3]}),
-    ],
-)
+@pytest.mark.parametrize(("trees", "expected"), EXAMPLES)
 def test_deep_merge_by_example(trees: list[Tree], expected: Tree) -> None:
     """What the oracle means, spelled out: the oracle and the map agree with it both ways."""
     shards = [Shard(stamp, "p", tree) for stamp, tree in enumerate(trees, start=1)]

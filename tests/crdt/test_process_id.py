@@ -23,6 +23,6 @@ def test_the_blade_can_be_read_off(
 @given(st.lists(st.tuples(NAME, BOOT, NUMBER, NUMBER, BOOT), min_size=2, unique=True))
 def test_two_runs_have_two_ids(runs: list[tuple[str, str, int, int, str]]) -> None:
     """A difference in any part makes another id."""
-    ids = {process_id(blade, "node-7", *rest) for blade, *rest in runs}
+    ids = {process_id(run[0], "node-7", run[1], run[2], run[3], run[4]) for run in runs}
 
     assert len(ids) == len(runs)

@@ -1,0 +1,324 @@
+"""Plausible mistakes in the pure core, each of which the room's own checks must find.
+
+A mutant is a module with one piece of its text replaced. Whoever changes that piece of text mends
+the entry here too: a mutant that cannot be made fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import NamedTuple, TypeVar
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from shardlog.crdt.errors import LocalProtocolError
+from shardlog.crdt.replication.follower import Follower
+from tests.crdt.fragments import streams
+from tests.crdt.lossy_stream import swarm
+from tests.crdt.test_counter import check_marks, shuffled_reports
+from tests.crdt.test_lww_map import check_order, shuffled_histories
+from tests.crdt.test_state import check_deliveries, check_snapshot, check_views, deliveries, takings
+
+T = TypeVar("T")
+
+
+class Mutant(NamedTuple):
+    """What is replaced by what, and what the mistake is."""
+
+    mistake: str
+    text: str
+    replacement: str
+
+
+MAP = [
+    Mutant(
+        "the tie by writer is ignored",
+        "(stamp == old.stamp and writer <= old.writer)",
+        "stamp == old.stamp",
+    ),
+    Mutant(
+        "the tie by writer is ignored by floors",
+        "if leaf is not None and leaf[:2] <= mark:",
+        "if leaf is not None and leaf.stamp <= mark[0]:",
+    ),
+    Mutant(
+        "an older scalar below a newer `{}` leaves no floor",
+        "return [] if old.is_scalar or not scalar else self.erase(path, stamp, writer)",
+        "return []",
+    ),
+    Mutant(
+        "a scalar under a newer `{}` leaves no floor",
+        "self.floors[path] = Floor(old.stamp, old.writer)",
+        "pass",
+    ),
+    Mutant(
+        "`{}` is hidden by what is below it",
+        "not (leaf.is_scalar and self.index.has_below(path))",
+        "not self.index.has_below(path)",
+    ),
+    Mutant(
+        "visibility is decided by what is visible",
+        "not (leaf.is_scalar and self.index.has_below(path))",
+        "not (leaf.is_scalar and any(map(self.is_visible, self.index.below(path))))",
+    ),
+    Mutant(
+        "a hidden scalar is dropped, and its floor with it",
+        """        touched += (p for p in ancestors(path) if p in self.leaves)
+        if scalar""",
+        """        for p in [p for p in ancestors(path) if p in self.leaves]:
+            if self.leaves[p].is_scalar:
+                del self.leaves[p]
+                self.index.remove(p)
+        if scalar""",
+    ),
+    Mutant(
+        "an erase takes a newer `{}` along",
+        "elif leaf is not None and leaf[:2] < mark:",
+        "elif leaf is not None:",
+    ),
+    Mutant(
+        "a late write passes the floor at its own path",
+        "(floor is not None and floor > (stamp, writer)) or self._is_dominated(",
+        "self._is_dominated(",
+    ),
+    Mutant(
+        "a late write passes the scalars above it",
+        "if leaf is not None and leaf.is_scalar and leaf[:2] >= mark:\n                return True",
+        "if False:\n                return True",
+    ),
+    Mutant(
+        "a late write passes the floors above it",
+        "if floor is not None and floor >= mark:\n                return True",
+        "if False:\n                return True",
+    ),
+    Mutant(
+        "a scalar hides nothing older below it",
+        "            touched += self._drop_below(path, (stamp, writer))",
+        "            pass",
+    ),
+]
+
+VERSIONS = [
+    Mutant(
+        "a late fragment takes the version back", "if fragment.to_version <= known:", "if False:"
+    ),
+    Mutant("a gap is passed over", "if fragment.from_version > known:", "if False:"),
+]
+
+STATE = [
+    Mutant(
+        "entries add up instead of replacing one another",
+        "        cell[replica] = entry\n",
+        "        old = cell[replica].amount if replica in cell else 0\n"
+        "        amount = counter.add(old, entry.amount)\n"
+        "        cell[replica] = Entry(path, entry.born, entry.last, amount)\n",
+    ),
+    Mutant(
+        "an erase below a counter is no meeting",
+        "self._mixed = any(p in self.cells for p in ancestors(path))",
+        "pass",
+    ),
+    Mutant(
+        "a register below a counter is no meeting",
+        "                    or any(p in self.cells for p in ancestors(path))\n",
+        "",
+    ),
+    Mutant(
+        "ties go to the counter",
+        "if leaf is not None and leaf.stamp >= last:",
+        "if leaf is not None and leaf.stamp > last:",
+    ),
+    Mutant(
+        "ties go to the counter above",
+        "if any(self._last(p) > last for p in ancestors(path)):",
+        "if any(self._last(p) >= last for p in ancestors(path)):",
+    ),
+    Mutant(
+        "a counter hides `{}` above it",
+        "if leaf.is_scalar and self._last_below(path)",
+        "if self._last_below(path)",
+    ),
+    Mutant("hidden entries count", "if entry.last > floor:", "if True:"),
+    Mutant(
+        "an erase does not name the counters below it",
+        "            self._touched.update(dict.fromkeys(self._cell_index.below(path)))\n"
+        "        return bool(touched)",
+        "        return bool(touched)",
+    ),
+    Mutant(
+        "what is above is not named",
+        "            self._touched.update(dict.fromkeys(ancestors(path)))\n",
+        "",
+    ),
+]
+
+SNAPSHOT = [
+    Mutant(
+        "floors stay at home", "fragment.erases.append(Erase(path, floor.stamp, index))", "continue"
+    ),
+    Mutant(
+        "the entries of others are taken along",
+        "self.cells.get(path, {}).get(replica)",
+        "next(iter(self.cells.get(path, {}).values()), None)",
+    ),
+]
+
+MARKS = [
+    Mutant(
+        "a late total is dropped, whatever it has",
+        "more = excess(total, self.amount)",
+        "more = excess(total, self.amount) if total != self.amount else total",
+    ),
+    Mutant(
+        "an older generation counts again",
+        "            return self, 0\n",
+        "            return self, total\n",
+    ),
+    Mutant(
+        "an older generation takes the mark back", "if generation < self.generation:", "if False:"
+    ),
+    Mutant(
+        "a new generation goes on from the old",
+        "return Mark(generation, total), total",
+        "return Mark(generation, total), excess(total, self.amount)",
+    ),
+]
+
+FOLLOWER = [
+    Mutant(
+        "a gap is passed over",
+        "elif delta.sequence == self._known[delta.lane] + 1:",
+        "elif delta.sequence > self._known[delta.lane]:",
+    ),
+    Mutant("a lost tail is not noticed", 'if self.phase == "live" and any(', "if False and any("),
+    Mutant("a new epoch is passed over", "or message.epoch != self._epoch:", "or False:"),
+    Mutant(
+        "what was buffered before an epoch is kept",
+        "            self._buffer.clear()\n            self._retry_ms",
+        "            self._retry_ms",
+    ),
+    Mutant(
+        "a hole in the buffer is passed over",
+        """                self._sync(now_ns)
+                return
+        if any(""",
+        """                known[delta.lane] = delta.sequence
+                behind.append(delta)
+        if any(""",
+    ),
+    Mutant(
+        "the deltas up to the last chunk are not awaited",
+        "if any(known[lane] < self._chunks[-1].sequences[lane] for lane in self._lanes):",
+        "if False:",
+    ),
+    Mutant(
+        "the snapshot is taken to be that of its last chunk",
+        "known = {lane: self._chunks[0].sequences[lane] for lane in self._lanes}",
+        "known = {lane: self._chunks[-1].sequences[lane] for lane in self._lanes}",
+    ),
+    Mutant(
+        "what did not come is not asked for again",
+        "if now_ns < self._retry_ns:",
+        "if True:",
+    ),
+    Mutant(
+        "lost deltas behind a snapshot are awaited for ever",
+        "            self._sync(now_ns)\n        else:\n",
+        "            pass\n        else:\n",
+    ),
+]
+
+
+def mutated(module: str, mutant: Mutant) -> ModuleType:
+    """The module with the mistake in it."""
+    source = inspect.getsource(importlib.import_module(module))
+    assert source.count(mutant.text) == 1, f"{module} has changed: {mutant.mistake}"
+    result = ModuleType(f"{module}_mutated")
+    exec(
+        compile(source.replace(mutant.text, mutant.replacement), f"<{module}>", "exec"),
+        vars(result),
+    )
+    return result
+
+
+def is_killed(strategy: st.SearchStrategy[T], check: Callable[[T], None]) -> bool:
+    """Whether any of a thousand examples fails."""
+
+    @settings(
+        max_examples=1000,
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+        derandomize=True,
+        database=None,
+    )
+    @given(strategy)
+    def run(case: T) -> None:
+        check(case)
+
+    try:
+        run()
+    except (AssertionError, KeyError, ValueError, LocalProtocolError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("mutant", MAP, ids=lambda mutant: mutant.mistake)
+def test_a_mistaken_map_is_found(mutant: Mutant) -> None:
+    """By any order against the sequential oracle."""
+    map_class = mutated("shardlog.crdt.lww_map", mutant).LwwMap
+
+    assert is_killed(shuffled_histories(), lambda case: check_order(*case, map_class))
+
+
+@pytest.mark.parametrize("mutant", STATE, ids=lambda mutant: mutant.mistake)
+def test_a_mistaken_state_is_found(mutant: Mutant) -> None:
+    """By brute force over the rules."""
+    state_class = mutated("shardlog.crdt.state", mutant).State
+
+    assert is_killed(streams(), lambda fragments: check_views(fragments, state_class))
+
+
+@pytest.mark.parametrize("mutant", VERSIONS, ids=lambda mutant: mutant.mistake)
+def test_a_mistake_with_versions_is_found(mutant: Mutant) -> None:
+    """By windows of versions that are old, overlap, or are too new."""
+    state_class = mutated("shardlog.crdt.state", mutant).State
+
+    assert is_killed(deliveries(), lambda case: check_deliveries(*case, state_class))
+
+
+@pytest.mark.parametrize("mutant", SNAPSHOT, ids=lambda mutant: mutant.mistake)
+def test_a_mistaken_snapshot_is_found(mutant: Mutant) -> None:
+    """By a snapshot and the deltas behind it against all deltas."""
+    state_class = mutated("shardlog.crdt.state", mutant).State
+
+    assert is_killed(takings(), lambda case: check_snapshot(*case, state_class))
+
+
+@pytest.mark.parametrize("mutant", MARKS, ids=lambda mutant: mutant.mistake)
+def test_a_mistaken_mark_is_found(mutant: Mutant) -> None:
+    """By what totals add in order and out of order."""
+    mark = mutated("shardlog.crdt.counter", mutant).NEVER
+
+    assert is_killed(shuffled_reports(), lambda case: check_marks(*case, mark))
+
+
+@pytest.mark.parametrize("mutant", FOLLOWER, ids=lambda mutant: mutant.mistake)
+def test_a_mistaken_follower_is_found(mutant: Mutant) -> None:
+    """By a swarm of faults: a hole, something twice, or never whole again."""
+    follower_class = mutated("shardlog.crdt.replication.follower", mutant).Follower
+
+    assert any(fails(seed, follower_class) for seed in range(400))
+
+
+def fails(seed: int, follower_class: type[Follower]) -> bool:
+    """Whether the swarm of this seed finds something wrong."""
+    try:
+        swarm(seed, follower_class)
+    except (AssertionError, KeyError):
+        return True
+    return False
