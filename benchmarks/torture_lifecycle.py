@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from benchmarks.torture_blade import LATE_S, SCENARIOS
 from shardlog.monitor import connect
-from tests.scenarios.processes import free_pair, running
+from tests.helpers import free_pair
+from tests.scenarios.processes import running
 
 ROOT = Path(__file__).parents[1]
 SETTLED_S = 2.0

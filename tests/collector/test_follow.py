@@ -16,7 +16,7 @@ import zmq
 
 from shardlog.collector import follow
 from shardlog.crdt.errors import ConfigError
-from tests.scenarios.processes import eventually, free_pair
+from tests.helpers import eventually, free_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

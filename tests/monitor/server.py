@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import socket
 import threading
 import time
 from itertools import count
@@ -24,6 +23,7 @@ from shardlog.crdt.replication.messages import LANES, Answer, Delta, Heartbeat, 
 from shardlog.crdt.replication.view import View
 from shardlog.crdt.state import State
 from shardlog.crdt.wire import codec
+from tests.helpers import free_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,16 +31,6 @@ if TYPE_CHECKING:
     from shardlog.crdt.delta import Value
 
 WRITER = "scraper-1@node-1:boot:7:1:x"
-
-
-def free_pair() -> str:
-    """A loopback address whose port and next port are free."""
-    while True:
-        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            second.bind(("127.0.0.1", port + 1))
-            return f"tcp://127.0.0.1:{port}"
 
 
 class Server:
@@ -151,11 +141,3 @@ class Server:
     def _answer(self, router: zmq.Socket[bytes], answer: Answer) -> None:
         if not self.is_deaf:
             follow.offer(router, [answer.peer, codec.encode(answer.message)])
-
-
-def eventually(condition: Callable[[], bool], within_s: float = 30) -> None:
-    """Wait until it holds; AssertionError if it never does."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "this never came true"
-        time.sleep(0.01)

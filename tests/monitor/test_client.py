@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shardlog.crdt.errors import ConfigError, Unreachable
-from shardlog.crdt.replication.messages import HostStatus
+from shardlog.crdt.replication.messages import Changes, HostStatus, SnapshotChunk
+from shardlog.crdt.wire import codec
 from shardlog.monitor import ABSENT, Cluster, connect
-from tests.monitor.server import Server, eventually, free_pair
+from tests.helpers import eventually, free_pair
+from tests.monitor.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -355,6 +357,16 @@ def test_what_is_not_understood_is_passed_over(server: Server, frame: bytes) -> 
     """And what follows it is taken."""
     with connect(server.url) as cluster:
         server.send(frame)
+        server.write("intents/43", {})
+
+        eventually(lambda: ("intents", "43") in cluster)
+
+
+def test_chunk_of_a_stream_with_too_few_lanes_is_passed_over(server: Server) -> None:
+    """From the very node that is followed, too: the thread goes on."""
+    with connect(server.url) as cluster:
+        chunk = SnapshotChunk("aggregator-1", "", 1, None, None, [0], Changes([], []))
+        server.send(b"\x00" + codec.encode(chunk))
         server.write("intents/43", {})
 
         eventually(lambda: ("intents", "43") in cluster)

@@ -8,38 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.helpers import WAIT_S, free_pair
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-WAIT_S = 30.0
-"""How long a test waits for what must come; it fails then, and is not slow where it does come."""
-
-
-def eventually(condition: Callable[[], bool], what: str = "") -> None:
-    """Wait until it holds; AssertionError if it never does."""
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end, f"never came true: {what or condition}"
-        time.sleep(0.05)
-
-
-def free_pair() -> str:
-    """A loopback address whose port and next port are free."""
-    while True:
-        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            second.bind(("127.0.0.1", port + 1))
-            return f"tcp://127.0.0.1:{port}"
+    from collections.abc import Generator
 
 
 @dataclass

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shardlog.monitor import connect
-from tests.scenarios.processes import WAIT_S, Cluster, eventually, free_pair, running
+from tests.helpers import WAIT_S, eventually, free_pair
+from tests.scenarios.processes import Cluster, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,8 @@ from shardlog.crdt.delta import Total, Write
 from shardlog.crdt.replication.messages import Report
 from shardlog.crdt.wire import codec
 from shardlog.monitor import connect
-from tests.scenarios.processes import Cluster, eventually, running
+from tests.helpers import eventually
+from tests.scenarios.processes import Cluster, running
 
 if TYPE_CHECKING:
     from collections.abc import Generator

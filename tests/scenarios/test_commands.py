@@ -19,7 +19,8 @@ from click.testing import CliRunner, Result
 from shardlog.cli.main import main
 from shardlog.crdt.replication.messages import HostStatus
 from shardlog.monitor import connect
-from tests.monitor.server import Server, eventually, free_pair
+from tests.helpers import eventually, free_pair
+from tests.monitor.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

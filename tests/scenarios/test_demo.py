@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.scenarios.processes import eventually
+from tests.helpers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -1,0 +1,32 @@
+"""What tests of several folders need: to wait for what must come, and addresses that are free."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WAIT_S = 30.0
+"""How long a test waits for what must come; it fails then, and is not slow where it does come."""
+
+
+def eventually(condition: Callable[[], bool], what: str = "") -> None:
+    """Wait until it holds; AssertionError if it never does."""
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end, f"never came true: {what or condition}"
+        time.sleep(0.05)
+
+
+def free_pair() -> str:
+    """A loopback address whose port and next port are free."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            second.bind(("127.0.0.1", port + 1))
+            return f"tcp://127.0.0.1:{port}"
