@@ -42,6 +42,8 @@ Options: TypeAlias = dict[int, int | bytes]
 
 FRAMES_MAX = 256
 """How many messages a shell takes from one socket before it looks at the others."""
+BATCH_BYTES = 4 << 20
+"""Or after how many bytes of them, if they are large: it holds this much and one frame at most."""
 
 REPORTS_HWM = 100
 PUBLISH_UP_HWM = 200
@@ -145,9 +147,11 @@ def dealer_connect(context: Context, address: str, routing_id: bytes | None = No
 def drain(socket: Socket, frames_max: int = FRAMES_MAX) -> list[bytes]:
     """What has arrived on a socket whose messages are single frames; never waits."""
     frames: list[bytes] = []
+    size = 0
     try:
-        while len(frames) < frames_max:
+        while len(frames) < frames_max and size < BATCH_BYTES:
             frames.append(socket.recv(zmq.NOBLOCK))
+            size += len(frames[-1])
     except zmq.Again:
         pass
     return frames
@@ -156,9 +160,11 @@ def drain(socket: Socket, frames_max: int = FRAMES_MAX) -> list[bytes]:
 def drain_multipart(socket: Socket, messages_max: int = FRAMES_MAX) -> list[list[bytes]]:
     """What has arrived on a router: routing id first. Never waits."""
     messages: list[list[bytes]] = []
+    size = 0
     try:
-        while len(messages) < messages_max:
+        while len(messages) < messages_max and size < BATCH_BYTES:
             messages.append(socket.recv_multipart(zmq.NOBLOCK))
+            size += sum(map(len, messages[-1]))
     except zmq.Again:
         pass
     return messages

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FILES = 65_536
 """Connections need a descriptor each, and libzmq aborts where ipc runs out of them."""
+LINE_CHARACTERS_MAX = 1000
 
 
 def say_ready(*addresses: str) -> None:
@@ -31,6 +32,16 @@ def say_ready(*addresses: str) -> None:
 def say_stopping() -> None:
     """Say to systemd that the end has begun."""
     _notify("STOPPING=1")
+
+
+def one_line(text: str) -> str:
+    r"""A line for a log that others have a say in: nothing in it is obeyed, and it has an end.
+
+    >>> one_line("a name \x1b[2J\n")
+    'a name \\x1b[2J\\n'
+    """
+    shown = (c if c.isprintable() else repr(c)[1:-1] for c in text[:LINE_CHARACTERS_MAX])
+    return "".join(shown) + ("..." if len(text) > LINE_CHARACTERS_MAX else "")
 
 
 def raise_files_limit() -> None:
@@ -62,6 +73,10 @@ def stop_requests() -> Generator[int]:
 def _notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        # Whoever listened there may be gone; that it is not told is no reason to end.
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify,
+        ):
             notify.connect("\0" + address[1:] if address.startswith("@") else address)
             notify.send(state.encode())

@@ -14,6 +14,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from shardlog.collector.batch import Restored
 from shardlog.crdt.counter import Mark, lengthen, shorten
 from shardlog.crdt.delta import Amount, Entry
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from shardlog.collector.batch import Persist
 
 SCHEMA = 1
+BUSY_SECONDS = 0.2
+"""How long a commit waits for whoever else has the file, as a backup: the collector does not work
+meanwhile, and a batch that was not written is in the next one."""
 
 _TABLES = """
 create table replica (id text not null, version integer not null) strict;
@@ -69,12 +74,24 @@ class Store:
         try:
             self._db = self._open()
         except sqlite3.Error as error:
-            raise ConfigError(
-                f"{self.path}/state.sqlite: can't be opened: {error}; move it away to start anew"
-            ) from error
+            os.close(self._lock)
+            raise self._unreadable(error) from error
+        except ConfigError:
+            os.close(self._lock)
+            raise
 
     def load(self) -> Restored:
-        """All that it holds. O(rows)."""
+        """All that it holds. O(rows).
+
+        Raises:
+            ConfigError: it is damaged.
+        """
+        try:
+            return self._load()
+        except (sqlite3.Error, msgspec.MsgspecError, TypeError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _load(self) -> Restored:
         (replica, version) = self._db.execute("select id, version from replica").fetchone()
         marks: dict[str, dict[str, Mark]] = {}
         for process, path, generation, *parts in self._db.execute("select * from mark"):
@@ -133,8 +150,14 @@ class Store:
         self._db.close()
         os.close(self._lock)
 
+    def _unreadable(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"{self.path}/state.sqlite: can't be read: {error}; move it away to start anew"
+        )
+
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path / "state.sqlite", isolation_level=None)
+        path = self.path / "state.sqlite"
+        db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = full")
         (schema,) = db.execute("pragma user_version").fetchone()

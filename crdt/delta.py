@@ -101,6 +101,11 @@ def item_bytes(item: Write | Erase | Total | Entry) -> int:
     return _value_bytes(item.path) + value + 40
 
 
+def name_bytes(name: str) -> int:
+    """An upper bound of the bytes that the name of a writer takes in a message. O(len)."""
+    return _value_bytes(name)
+
+
 def _value_bytes(value: Value) -> int:
     if type(value) is str:
         return 5 + (len(value) if value.isascii() else 4 * len(value))

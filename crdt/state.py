@@ -24,7 +24,16 @@ from heapq import merge
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import COUNTER, REGISTER, Entry, Erase, Fragment, Write, item_bytes
+from shardlog.crdt.delta import (
+    COUNTER,
+    REGISTER,
+    Entry,
+    Erase,
+    Fragment,
+    Write,
+    item_bytes,
+    name_bytes,
+)
 from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.lww_map import LwwMap
 from shardlog.crdt.path import Pattern, ancestors
@@ -208,12 +217,16 @@ class State:
         size = 0
         for path in paths:
             leaf, floor = self.map.leaves.get(path), self.map.floors.get(path)
+            for mark in (floor, leaf):
+                if mark is not None and mark.writer not in writers:
+                    writers[mark.writer] = len(writers)
+                    size += name_bytes(mark.writer)
             if floor is not None:
-                index = writers.setdefault(floor.writer, len(writers))
+                index = writers[floor.writer]
                 fragment.erases.append(Erase(path, floor.stamp, index))
                 size += item_bytes(fragment.erases[-1])
             if leaf is not None:
-                index = writers.setdefault(leaf.writer, len(writers))
+                index = writers[leaf.writer]
                 fragment.writes.append(Write(path, leaf.stamp, index, leaf.value))
                 size += item_bytes(fragment.writes[-1])
             entry = self.cells.get(path, {}).get(replica)

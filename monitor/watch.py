@@ -102,7 +102,7 @@ class Watch:
                 await sleeper
             finally:
                 with self._changed:
-                    del self._sleepers[sleeper]
+                    self._sleepers.pop(sleeper, None)
 
     def _add(self, change: Change) -> None:
         waiting = self._pending.get(change.path)
@@ -118,7 +118,8 @@ class Watch:
 
     def _wake(self) -> None:
         self._changed.notify_all()
-        for sleeper in list(self._sleepers):
+        sleepers, self._sleepers = self._sleepers, {}  # one call wakes, however busy their loop is
+        for sleeper in sleepers:
             with contextlib.suppress(RuntimeError):  # its loop was closed: nobody sleeps there
                 sleeper.get_loop().call_soon_threadsafe(_end, sleeper)
 

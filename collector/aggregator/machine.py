@@ -112,8 +112,12 @@ class Aggregator:
         self._requests.append((peer, request))
 
     def subscribed(self, now_ns: int) -> None:
-        """A new monitor follows: beat at once, so that it need not wait for the next beat."""
-        self._beats.append(self._view.heartbeat(now_ns, self.hosts(now_ns), self.refused))
+        """A new monitor follows: beat at once, so that it need not wait for the next beat.
+
+        All who follow hear it, so that one per batch is enough.
+        """
+        if not self._beats:
+            self._beats.append(self._view.heartbeat(now_ns, self.hosts(now_ns), self.refused))
 
     def refuse(self, reason: str, detail: str) -> None:
         """Count something that was turned away, and name the first of each reason."""
@@ -144,7 +148,7 @@ class Aggregator:
         """Beat, and ask again for what did not come. O(sources). Steps of the clock do no harm."""
         for name, source in list(self._sources.items()):
             source.follower.handle_timer(now_ns)
-            self._obey(source.follower)
+            self._obey(source.follower, is_late=True)
             if name in self._syncing and source.follower.is_stale(now_ns):
                 self._end_sync(name)
         interval_ns = self._config.heartbeat_interval_ms * MS
@@ -162,7 +166,7 @@ class Aggregator:
         self._beats, self._requests, self._asks, self._logs = [], [], [], []
         return effects
 
-    def _obey(self, follower: Follower) -> None:
+    def _obey(self, follower: Follower, *, is_late: bool = False) -> None:
         for effect in follower.take_effects():
             match effect:
                 case Apply(delta):
@@ -172,8 +176,11 @@ class Aggregator:
                     self.state.install(source, bodies[0].to_version, bodies)
                     for delta in deltas:
                         self._merge(delta)
+                    self._waiting.pop(source, None)
                     self._end_sync(source)
                 case Ask():
+                    if is_late and effect.source in self._syncing:
+                        self._end_sync(effect.source)  # it has not answered: others first
                     self._ask(effect)
 
     def _merge(self, delta: Delta) -> None:

@@ -13,7 +13,13 @@ import zmq
 
 from shardlog.collector import follow
 from shardlog.collector.aggregator.machine import Aggregator, AggregatorEffect
-from shardlog.collector.service import raise_files_limit, say_ready, say_stopping, stop_requests
+from shardlog.collector.service import (
+    one_line,
+    raise_files_limit,
+    say_ready,
+    say_stopping,
+    stop_requests,
+)
 from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.errors import RemoteProtocolError
 from shardlog.crdt.replication.messages import Answer, Ask, Log, Publish
@@ -122,4 +128,4 @@ class _Shell:
             case Ask(source, request):
                 follow.offer(self._ask, [source.encode(), codec.encode(request)])
             case Log(text):
-                log.warning(text)
+                log.warning(one_line(text))

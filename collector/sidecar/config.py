@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from shardlog.crdt.endpoint import check_address
 from shardlog.crdt.errors import ConfigError
 
+HOST_BYTES_MAX = 255
+"""As all names on the wire."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SidecarConfig:
@@ -37,7 +40,10 @@ class SidecarConfig:
     def __post_init__(self) -> None:
         for address in (self.listen, *self.to, *([self.serve] if self.serve else [])):
             check_address(address, insecure=self.insecure)
-        if not self.host:
-            raise ConfigError("the host needs a name: --host NAME")
+        if not self.host.isprintable() or not 0 < len(self.host.encode()) <= HOST_BYTES_MAX:
+            raise ConfigError(
+                f"{self.host[:HOST_BYTES_MAX]!r} is no name of a host: --host NAME, of 1 to "
+                f"{HOST_BYTES_MAX} bytes of text that prints"
+            )
         if self.lost_after_ms < 3 * self.heartbeat_interval_ms:
             raise ConfigError("lost_after_ms must span at least three heartbeats")

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Literal
 
 from shardlog.collector.batch import Persist, Restored
 from shardlog.crdt import counter
-from shardlog.crdt.delta import Entry, Fragment
-from shardlog.crdt.path import RESERVED, path_keys, path_text
+from shardlog.crdt.delta import Entry, Erase, Fragment
+from shardlog.crdt.path import RESERVED, is_within, path_keys, path_text
 from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.replication.messages import (
     Answer,
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 PROCESS_BYTES_MAX = 512
+NAMED_MAX = 1000
+"""How many samples of what blades refused a log has: whoever invents reasons does not fill it."""
 _REFUSED_BY_BLADES = f"{RESERVED}/health/blade/"
 
 
@@ -102,8 +104,9 @@ class Sidecar:
         self._dirty_entries: dict[str, Entry] = {}
         self._dirty_registers: dict[str, None] = {}
         self._store_trouble = False
+        self._named = 0
         self._requests: list[tuple[Literal["up", "serve"], bytes, SnapshotRequest]] = []
-        self._beats: list[Publish] = []
+        self._beats: dict[Literal["up", "serve"], Publish] = {}
         self._logs: list[Log] = []
         self._restore(restored, now_ns)
 
@@ -116,10 +119,10 @@ class Sidecar:
         self._hear(report, now_ns)
         latest_ns = now_ns + self._config.max_skew_ms * MS
         for erase in report.erases:
-            if self._admit(erase.path, erase.stamp, latest_ns, process, now_ns):
+            if self._admit(erase, latest_ns, process, now_ns):
                 self.state.erase(erase.path, erase.stamp, process)
         for write in report.writes:
-            if self._admit(write.path, write.stamp, latest_ns, process, now_ns):
+            if self._admit(write, latest_ns, process, now_ns):
                 if write.path.startswith(_REFUSED_BY_BLADES):
                     self._name(write)
                 self.state.write(write.path, write.stamp, process, write.value)
@@ -133,7 +136,10 @@ class Sidecar:
         self._requests.append((channel, peer, request))
 
     def subscribed(self, channel: Literal["up", "serve"], now_ns: int) -> None:
-        """Somebody new follows: beat at once, so that they need not wait for the next beat."""
+        """Somebody new follows: beat at once, so that they need not wait for the next beat.
+
+        All who follow hear it, so that one per batch is enough.
+        """
         self._beat(channel, now_ns)
 
     def refuse(self, reason: str, detail: str, now_ns: int) -> None:
@@ -202,10 +208,10 @@ class Sidecar:
         effects += (Publish("up", self._up.delta(0, fragment)) for fragment in fragments)
         if self._view is not None:
             effects += self._view.publish(touched)
-        effects += self._beats
+        effects += self._beats.values()
         effects += (self._answer(*request) for request in self._requests)
         effects += self._logs
-        self._beats, self._requests, self._logs = [], [], []
+        self._beats, self._requests, self._logs = {}, [], []
         return effects
 
     def check_invariants(self) -> None:
@@ -232,7 +238,9 @@ class Sidecar:
     def _name(self, write: Write) -> None:
         """Tell the operator what a blade itself refused: it can't log about its own logging."""
         *_, blade, what, reason = path_keys(write.path)
-        if what == "first" and write.path not in self.state.map.leaves:
+        is_new = what == "first" and write.path not in self.state.map.leaves
+        if is_new and self._named < NAMED_MAX:
+            self._named += 1
             self._logs.append(Log(f"{blade} refused ({reason}): {write.value!r}"))
 
     def _hear(self, report: Report, now_ns: int) -> None:
@@ -267,18 +275,40 @@ class Sidecar:
         above_ns = now_ns if leaf is None else max(now_ns, leaf.stamp + 1)
         self.state.write(path, self._clock.stamp(above_ns), self._process, value)
 
-    def _admit(self, path: str, stamp: int, latest_ns: int, process: str, now_ns: int) -> bool:
-        if stamp > latest_ns:
-            ahead_s = (stamp - now_ns) // (1000 * MS)
+    def _admit(self, item: Write | Erase, latest_ns: int, process: str, now_ns: int) -> bool:
+        path = item.path
+        if item.stamp > latest_ns:
+            ahead_s = (item.stamp - now_ns) // (1000 * MS)
             detail = f"the clock of {blade_of(process)} is {ahead_s} s ahead, at {path!r}"
             self.refuse("skew", detail, now_ns)
             return False
-        return path in self.state.map.leaves or self._has_room(path, process, now_ns)
+        if not self._is_allowed(path, process, now_ns):
+            return False
+        known = self.state.map
+        if path in known.leaves or path in known.floors:
+            return True
+        if type(item) is Erase and known.index.has_below(path):  # it takes away more than it adds
+            return True
+        return self._has_room(path, process, now_ns)
+
+    def _is_allowed(self, path: str, process: str, now_ns: int) -> bool:
+        """Whether a process may say something there: of what is reserved, only of itself."""
+        if not path.startswith(RESERVED) or not is_within(path, RESERVED):
+            return True
+        blade = blade_of(process)
+        own = (
+            f"{path_text((RESERVED, 'presence', blade, process))}/",
+            f"{path_text((RESERVED, 'health', 'blade', blade))}/",
+        )
+        if path.startswith(own):
+            return True
+        self.refuse("reserved", f"{path!r} is not for {blade} to write", now_ns)
+        return False
 
     def _has_room(self, path: str, process: str, now_ns: int) -> bool:
-        if len(self.state.map) + len(self.state.cells) < self._config.paths_max:
-            return True
-        if path.startswith(f"{RESERVED}/"):
+        # What shardlog itself keeps has as much room again, so that users don't keep it out.
+        room = self._config.paths_max * (2 if path.startswith(f"{RESERVED}/") else 1)
+        if len(self.state.map.index) + len(self.state.cells) < room:
             return True
         detail = (
             f"{self._config.paths_max} paths are held, {path!r} of {blade_of(process)} is one more"
@@ -288,17 +318,16 @@ class Sidecar:
 
     def _count(self, process: str, total: Total, now_ns: int) -> None:
         path = total.path
-        marks = self._marks.setdefault(process, {})
-        old = marks.get(path, counter.NEVER)
+        old = self._marks.get(process, {}).get(path, counter.NEVER)
         mark, more = old.advance(total.generation, total.amount)
-        if mark == old:
+        if mark == old or not self._is_allowed(path, process, now_ns):
             return
         if path not in self.state.cells and not self._has_room(path, process, now_ns):
             return
         if more and not self._add(path, more, total.born, min(total.last, now_ns)):
             self.refuse("overflow", f"{path!r} of {blade_of(process)}", now_ns)
             return
-        marks[path] = self._dirty_marks[process, path] = mark
+        self._marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
 
     def _add(self, path: str, more: Amount, born: int, last: int) -> bool:
         old = self.state.cells.get(path, {}).get(self.replica)
@@ -342,11 +371,13 @@ class Sidecar:
         status = HostStatus(
             self._config.host, self.replica, "live", now_ns, min(heard, default=now_ns)
         )
+        if channel in self._beats:
+            return
         if channel == "up":
             beat = self._up.heartbeat(now_ns, [status], self.refused)
-            self._beats.append(Publish("up", beat))
+            self._beats["up"] = Publish("up", beat)
         elif self._view is not None:
-            self._beats.append(self._view.heartbeat(now_ns, [status], self.refused))
+            self._beats["serve"] = self._view.heartbeat(now_ns, [status], self.refused)
 
     def _answer(
         self, channel: Literal["up", "serve"], peer: bytes, request: SnapshotRequest

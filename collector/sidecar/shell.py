@@ -8,7 +8,7 @@ import os
 import secrets
 import sqlite3
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,13 @@ from zmq.utils.monitor import recv_monitor_message
 
 from shardlog.collector import follow
 from shardlog.collector.batch import Persist
-from shardlog.collector.service import raise_files_limit, say_ready, say_stopping, stop_requests
+from shardlog.collector.service import (
+    one_line,
+    raise_files_limit,
+    say_ready,
+    say_stopping,
+    stop_requests,
+)
 from shardlog.collector.sidecar.machine import Sidecar, SidecarEffect
 from shardlog.collector.store import Store
 from shardlog.crdt.endpoint import snapshot_address
@@ -35,7 +41,11 @@ if TYPE_CHECKING:
 MS = 1_000_000
 DRAIN_MS = 500
 """How long a stopping collector waits for another report before it closes."""
+DRAIN_MS_MAX = 3000
+"""How long it takes reports at all: blades that live on never cease, and will send them again."""
 LAST_WORDS_MS = 1000
+LOOK_MS = 1000
+"""How often a collector looks whether the file of its socket is still there."""
 
 log = logging.getLogger("shardlog.collector")
 
@@ -86,7 +96,10 @@ class _Shell:
 
         self._pull = follow.pull_bind(context, config.listen)
         open_socket(self._pull.close)
+        self._looked_ns = time.monotonic_ns()
+        self._is_deaf = False
         self._monitor = self._pull.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        open_socket(self._monitor.close)  # an open one would hold up the end of the context
         open_socket(self._pull.disable_monitor)
         self._publishers: dict[Literal["up", "serve"], follow.Socket] = {}
         self._answerers: dict[bytes, follow.Socket] = {}
@@ -115,21 +128,25 @@ class _Shell:
         """Receive, step, obey, re-arm; on a request to stop, drain and end."""
         say_ready(self._config.listen, *([self._config.serve] if self._config.serve else []))
         self._poller.register(stop, zmq.POLLIN)
-        stopping_ns: int | None = None
-        while stopping_ns is None or time.time_ns() < stopping_ns:
+        drained_ns = ended_ns = 0  # of the monotonic clock: no step of the other holds up the end
+        is_stopping = False
+        while not is_stopping or time.monotonic_ns() < min(drained_ns, ended_ns):
             wait_ns = self._machine.next_timer_ns() - time.time_ns()
-            if stopping_ns is not None:
-                wait_ns = min(wait_ns, stopping_ns - time.time_ns())
+            if is_stopping:
+                wait_ns = min(wait_ns, drained_ns - time.monotonic_ns())
             ready = dict(
                 self._poller.poll(follow.wait_ms(wait_ns, self._config.heartbeat_interval_ms))
             )
             if stop in ready:
                 say_stopping()
                 self._poller.unregister(stop)
-                stopping_ns = time.time_ns() + DRAIN_MS * MS
+                is_stopping = True
+                drained_ns = time.monotonic_ns() + DRAIN_MS * MS
+                ended_ns = time.monotonic_ns() + DRAIN_MS_MAX * MS
             now_ns = time.time_ns()
-            if self._receive(now_ns) and stopping_ns is not None:
-                stopping_ns = now_ns + DRAIN_MS * MS
+            if self._receive(now_ns):
+                drained_ns = time.monotonic_ns() + DRAIN_MS * MS
+            self._look_after_socket()
             self._machine.handle_timer(now_ns)
             for effect in self._machine.take_effects():
                 self._obey(effect)
@@ -157,6 +174,31 @@ class _Shell:
             self._machine.note("disconnects", now_ns)
         return len(frames)
 
+    def _look_after_socket(self) -> None:
+        """Bind again if the file is gone, as by what tidies up temporary folders.
+
+        Nobody else may have bound there meanwhile: this process holds the lock.
+        """
+        if time.monotonic_ns() - self._looked_ns < LOOK_MS * MS:
+            return
+        self._looked_ns = time.monotonic_ns()
+        listen = self._config.listen
+        path = Path(listen.removeprefix("ipc://"))
+        if not listen.startswith("ipc://") or path.exists():
+            return
+        with suppress(zmq.ZMQError):  # the last attempt has come so far already
+            self._pull.unbind(listen)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._pull.bind(listen)
+        except (OSError, zmq.ZMQError) as error:
+            if not self._is_deaf:
+                log.warning("%s was removed, and can't be bound again: %s", listen, error)
+            self._is_deaf = True
+        else:
+            log.warning("%s was removed, and is bound again", listen)
+            self._is_deaf = False
+
     def _request(
         self, channel: Literal["up", "serve"], peer: bytes, frame: bytes, now_ns: int
     ) -> None:
@@ -178,7 +220,7 @@ class _Shell:
             case Answer(_, peer, chunk):
                 follow.offer(self._router, [peer, codec.encode(chunk)])
             case Log(text):
-                log.warning(text)
+                log.warning(one_line(text))
 
     def _persist(self, batch: Persist) -> None:
         try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.crdt.delta import ERASED, Write, item_bytes
+from shardlog.crdt.delta import COUNTER, ERASED, Write, item_bytes, name_bytes
 from shardlog.crdt.replication.messages import LANES, Answer, Changes, Publish, Row, lane_of
 from shardlog.crdt.replication.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from shardlog.crdt.delta import Value
     from shardlog.crdt.replication.messages import HostStatus, SnapshotRequest
     from shardlog.crdt.state import State
 
@@ -77,7 +78,8 @@ class _Batch:
             stamp, by = state.gone_by(path)
             row = Row(path, ERASED, None, stamp, self._writer(by))
         else:
-            row = Row(path, shown.kind, shown.value, shown.stamp, self._writer(shown.writer))
+            value = _sendable(shown.value) if shown.kind == COUNTER else shown.value
+            row = Row(path, shown.kind, value, shown.stamp, self._writer(shown.writer))
         self._rows.append(row)
         self.size += item_bytes(Write(path, row.stamp, 0, row.value))
 
@@ -85,4 +87,16 @@ class _Batch:
         return Changes(list(self._writers), self._rows)
 
     def _writer(self, process: str) -> int:
-        return self._writers.setdefault(process, len(self._writers)) if process else -1
+        if not process:
+            return -1
+        if process not in self._writers:
+            self._writers[process] = len(self._writers)
+            self.size += name_bytes(process)
+        return self._writers[process]
+
+
+def _sendable(total: Value) -> Value:
+    """A total that msgpack can hold: a sum over replicas may need more than 64 bits."""
+    if type(total) is int and not -(2**63) <= total < 2**64:
+        return float(total)
+    return total

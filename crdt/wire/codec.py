@@ -7,9 +7,9 @@ from typing import Any, TypeGuard, TypeVar
 import msgspec
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import Entry, Total, Value, Write
+from shardlog.crdt.delta import Entry, Total, Value, Write, item_bytes
 from shardlog.crdt.errors import ConfigError, RemoteProtocolError
-from shardlog.crdt.path import path_keys, path_text
+from shardlog.crdt.path import ancestors, path_keys, path_text
 from shardlog.crdt.replication.messages import (
     Changes,
     Delta,
@@ -20,7 +20,16 @@ from shardlog.crdt.replication.messages import (
     SnapshotRequest,
     StreamMessage,
 )
-from shardlog.crdt.wire.schema import FRAME_BYTES_MAX, HEARTBEAT_TOPIC, VERSION, Message
+from shardlog.crdt.wire.schema import (
+    FRAME_BYTES_MAX,
+    HEARTBEAT_TOPIC,
+    ITEM_BYTES_MAX,
+    NAME_BYTES_MAX,
+    PATH_CHARACTERS_MAX,
+    PATH_KEYS_MAX,
+    VERSION,
+    Message,
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
@@ -69,7 +78,11 @@ def decode_published(frame: bytes) -> StreamMessage:
 def decode_stream(frame: bytes) -> StreamMessage:
     """A delta, a heartbeat or a chunk of a snapshot. O(size). Raises as `decode_report`."""
     message: StreamMessage = _decode(_stream, frame)
-    if not isinstance(message, Heartbeat):
+    _check_names(message.source, message.epoch)
+    if isinstance(message, Heartbeat):
+        for status in message.hosts:
+            _check_names(status.host, status.replica)
+    else:
         body = message.body
         if isinstance(body, Changes):
             for row in body.rows:
@@ -117,7 +130,17 @@ def _require(condition: bool, what: str) -> None:
         raise RemoteProtocolError("malformed", what)
 
 
+def _check_names(*names: str) -> None:
+    for name in names:
+        _require(len(name.encode()) <= NAME_BYTES_MAX, f"a name of {len(name)} characters")
+
+
 def _check_path(path: str) -> None:
+    # Slashes within keys count too, at first: this is the short way out for nearly all paths.
+    if path.count("/") >= PATH_KEYS_MAX or len(path) > PATH_CHARACTERS_MAX:
+        _require(len(path) <= PATH_CHARACTERS_MAX, f"a path of {len(path)} characters")
+        keys = 1 + sum(1 for _ in ancestors(path))
+        _require(keys <= PATH_KEYS_MAX, f"a path of {keys} keys")
     if "\\" in path or "*" in path:
         try:
             canonical = path_text(path_keys(path)) == path
@@ -130,6 +153,7 @@ def _check_write(write: Write, writers: int) -> None:
     _check_path(write.path)
     _require(0 <= write.writer < writers, "writer")
     _require(_is_value(write.value), f"value at {write.path!r}")
+    _require(item_bytes(write) <= ITEM_BYTES_MAX, f"a value too large at {write.path!r}")
 
 
 def _check_row(row: Row, writers: int) -> None:

@@ -25,5 +25,13 @@ FRAME_BYTES_CUT = 8 << 20
 """Beyond this ZeroMQ itself cuts the connection (ZMQ_MAXMSGSIZE)."""
 FRAME_BYTES_GOAL = 256 << 10
 """Senders split what is larger, so that heartbeats and others get through between."""
+ITEM_BYTES_MAX = 512 << 10
+"""An item, which cannot be split, behind as much as the goal is still less than a frame. It is more
+than `item_bytes` says of any value of a shard."""
+NAME_BYTES_MAX = 255
+"""Names of sources, epochs and hosts; ZeroMQ's routing ids have no more."""
+PATH_KEYS_MAX = 64
+PATH_CHARACTERS_MAX = 32 << 10
+"""More than any shard's path has. An index holds all prefixes of a path."""
 
 Message = Report | Delta | Heartbeat | SnapshotRequest | SnapshotChunk

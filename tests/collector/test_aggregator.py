@@ -6,6 +6,7 @@ import pytest
 
 from shardlog.crdt.delta import Entry, Fragment
 from shardlog.crdt.replication.messages import (
+    Ask,
     Changes,
     Delta,
     Heartbeat,
@@ -122,3 +123,32 @@ def test_more_sources_than_allowed_are_refused() -> None:
         status = HostStatus("h", f"r{i}", "live", START, START)
         aggregator.receive(Heartbeat(f"r{i}", "e", START, 1000, [0], [status], {}), START)
     assert aggregator.refused == {"sources": 5}
+
+
+def test_hosts_that_do_not_answer_keep_no_others_from_their_snapshots() -> None:
+    """32 that beat and never answer, as behind a firewall for one of the two ports: the 33rd syncs,
+    and they are asked again."""
+    network = Network(hosts=1, aggregators=1, seed=1, loss=0.0)
+    (aggregator,) = network.aggregators
+    asked: dict[str, int] = {}
+    for tick in range(100):
+        at_ns = START + tick * 10**8
+        for i in range(40):
+            status = HostStatus(f"h{i}", f"r{i}", "live", at_ns, at_ns)
+            aggregator.receive(Heartbeat(f"r{i}", "e", at_ns, 1000, [0], [status], {}), at_ns)
+        aggregator.handle_timer(at_ns)
+        asks = [e for e in aggregator.take_effects() if isinstance(e, Ask)]
+        for ask in asks:
+            asked[ask.source] = asked.get(ask.source, 0) + 1
+    assert len(asked) == 40
+    assert min(asked.values()) >= 2
+
+
+def test_many_new_monitors_are_greeted_by_one_heartbeat() -> None:
+    """A heartbeat goes to all who follow: one per batch is enough, however many subscribe."""
+    network = Network(hosts=1, aggregators=1, seed=1, loss=0.0)
+    (aggregator,) = network.aggregators
+    aggregator.take_effects()
+    for _ in range(100):
+        aggregator.subscribed(START)
+    assert len(aggregator.take_effects()) == 1

@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from shardlog.collector import follow
+from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.errors import ConfigError
 from tests.helpers import eventually, free_pair
 
@@ -208,3 +209,30 @@ def test_folder_of_somebody_else_is_named(sockets: Sockets, folder: Path) -> Non
     with pytest.raises(ConfigError, match="permission denied"):
         sockets.open(follow.router_bind, f"ipc://{folder}/a")
     folder.chmod(0o700)
+
+
+def push_connect(context: follow.Context, address: str) -> follow.Socket:
+    """As a blade does."""
+    push = context.socket(zmq.PUSH)
+    push.connect(address)
+    return push
+
+
+def test_a_batch_has_an_end_in_bytes_too(sockets: Sockets) -> None:
+    """Large frames are taken a few at a time, so that they neither fill the memory nor hold up
+    what else there is to do."""
+    address = free_pair()
+    pull = sockets.open(follow.pull_bind, address)
+    router = sockets.open(follow.router_bind, snapshot_address(address))
+    push = sockets.open(push_connect, address)
+    dealer = sockets.open(follow.dealer_connect, snapshot_address(address))
+    eventually(lambda: dealer.poll(10, zmq.POLLOUT) != 0)
+    for _ in range(32):
+        push.send(bytes(1 << 20))
+        dealer.send(bytes(1 << 20))
+    for full, drain in ((pull, follow.drain), (router, follow.drain_multipart)):
+        sizes: list[int] = []
+        while sum(sizes) < 32:
+            assert full.poll(10_000)
+            sizes.append(len(drain(full)))
+        assert max(sizes) <= 4

@@ -209,6 +209,47 @@ def test_beyond_paths_max_new_paths_are_refused_and_old_ones_go_on() -> None:
     assert machine.refused == {"paths": 2}
 
 
+def test_floors_count_as_paths_and_an_erase_of_what_is_there_finds_room() -> None:
+    """Erasing ever new paths does not grow without bound; what is held can always be erased."""
+    machine = sidecar(paths_max=5)
+    machine.receive(report(writes=(Write("a/b", NOW, 0, 1), Write("a/c", NOW, 0, 1))), NOW)
+    machine.receive(report(erases=tuple(Erase(f"e/{i}", NOW, 0) for i in range(10))), NOW)
+    assert machine.refused == {"paths": 8}
+    machine.receive(report(erases=(Erase("a", NOW + 1, 0),)), NOW)
+    assert machine.state.shown("a/b") is machine.state.shown("a/c") is None
+    assert machine.refused == {"paths": 8}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "shardlog",
+        "shardlog/presence/scraper-1",
+        "shardlog/presence/spotter-1/spotter-1@node-1:boot:1:1:aa/status",
+        "shardlog/health/blade/spotter-1/first/key",
+        "shardlog/health/collector/node-1/store",
+    ],
+)
+def test_a_process_has_no_say_in_what_is_not_its_own(path: str) -> None:
+    """Below `shardlog` it may write its own presence and its blade's health, and nothing else."""
+    machine = sidecar()
+    own = Write(f"shardlog/presence/scraper-1/{BLADE}/status", NOW, 0, "up")
+    machine.receive(report(writes=(own, Write(path, NOW + 1, 0, "x"))), NOW)
+    machine.receive(report(Total(path, 1, NOW, NOW, 5), erases=(Erase(path, NOW + 1, 0),)), NOW)
+    assert machine.refused == {"reserved": 3}
+    assert presence(machine, "status") == "up"
+    assert machine.state.shown(path) is None
+
+
+def test_many_new_followers_are_greeted_by_one_heartbeat() -> None:
+    """A heartbeat goes to all who follow: one per batch is enough, however many subscribe."""
+    machine = sidecar(serve="ipc:///s")
+    for _ in range(100):
+        machine.subscribed("up", NOW)
+        machine.subscribed("serve", NOW)
+    assert len(machine.take_effects()) == 2
+
+
 def test_a_total_too_large_to_store_is_refused() -> None:
     """A sum beyond 64 bits is refused; what was counted before stays."""
     machine = sidecar()
@@ -331,6 +372,8 @@ def test_a_new_follower_hears_a_heartbeat_at_once() -> None:
         ({"listen": "ipc://relative"}, "absolute path"),
         ({"listen": "ipc:///" + "x" * 100}, "bytes"),
         ({"host": ""}, "--host"),
+        ({"host": "h" * 256}, "--host"),
+        ({"host": "h\udcff"}, "--host"),
         ({"lost_after_ms": 10}, "heartbeats"),
     ],
 )

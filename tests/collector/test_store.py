@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,3 +90,31 @@ def test_a_store_that_can_not_be_used_says_so_in_one_line(tmp_path: Path) -> Non
     db.close()
     with pytest.raises(ConfigError, match="schema 99"):
         Store(str(tmp_path / "newer"))
+
+
+def test_a_store_that_is_damaged_inside_is_said_in_one_line(tmp_path: Path) -> None:
+    """It opens, and its rows cannot be read: the error names the file and what to do."""
+    store = Store(str(tmp_path))
+    rows = tuple(("p", f"path/{i}", Mark(1, i)) for i in range(5000))
+    store.commit(replace(BATCH, marks=rows))
+    store.close()
+    file = tmp_path / "state.sqlite"
+    data = bytearray(file.read_bytes())
+    data[8 * 4096 : 40 * 4096] = b"\xff" * (32 * 4096)
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"state\.sqlite.*move it away"):
+        Store(str(tmp_path)).load()
+
+
+def test_whoever_else_has_the_file_does_not_hold_up_a_commit(tmp_path: Path) -> None:
+    """A backup that holds the lock: the commit fails at once, and the batch is kept for later."""
+    store = Store(str(tmp_path))
+    other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
+    other.execute("begin immediate")
+    began = time.monotonic()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        store.commit(BATCH)
+    assert time.monotonic() - began < 2
+    other.close()
+    store.commit(BATCH)
+    assert store.load().version == BATCH.version

@@ -278,13 +278,14 @@ def test_a_huge_frame_is_refused_by_its_size(decode: Decode) -> None:
 
 def test_a_frame_of_just_the_limit_is_taken() -> None:
     """The limit is the last size that is allowed."""
-    empty = encode(Report("p", 1, 1, False, [Write("a", 1, 0, "x" * 70_000)], [], []))
+    others = [Write("b", 1, 0, "x" * 300_000)] * 2
+    empty = encode(Report("p", 1, 1, False, [*others, Write("a", 1, 0, "x" * 70_000)], [], []))
     text = "x" * (70_000 + FRAME_BYTES_MAX - len(empty))
-    frame = encode(Report("p", 1, 1, False, [Write("a", 1, 0, text)], [], []))
+    frame = encode(Report("p", 1, 1, False, [*others, Write("a", 1, 0, text)], [], []))
     assert len(frame) == FRAME_BYTES_MAX
 
     assert reason_of(decode_report, frame) is None
-    longer = encode(Report("p", 1, 1, False, [Write("a", 1, 0, text + "x")], [], []))
+    longer = encode(Report("p", 1, 1, False, [*others, Write("a", 1, 0, text + "x")], [], []))
     assert reason_of(decode_report, longer) == "size"
 
 
@@ -445,3 +446,49 @@ def test_fields_that_a_later_version_adds_are_passed_over(decode: Decode, messag
     raw = [*msgspec.msgpack.decode(encode(message)[1:]), "new", {"field": 1}]
 
     assert decode(frame_of(raw)) == message
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/".join("a" * 65), "a" * (32 << 10) + "a", "/".join(["a\\/" * 200] * 65)],
+    ids=["keys", "characters", "escaped"],
+)
+def test_a_path_deeper_or_longer_than_any_shard_has_is_refused(path: str) -> None:
+    """An index keeps every prefix of a path: with 30,000 keys that would take a gigabyte."""
+    for item in (Write(path, 1, 0, 1), Erase(path, 1, 0), Total(path, 1, 1, 1, 1)):
+        said: list[list[Any]] = [[], [], []]
+        said[[Write, Erase, Total].index(type(item))].append(item)
+        with pytest.raises(RemoteProtocolError, match="path"):
+            decode_report(encode(Report("p", 1, 1, False, *said)))
+
+
+def test_the_longest_path_of_a_shard_is_taken() -> None:
+    """32 keys of 256 bytes that all have to be escaped, and the longest presence record."""
+    shard = path_text(["/" * 256] * 32)
+    presence = path_text(("shardlog", "presence", "/" * 256, "/" * 512, "status"))
+    for path in (shard, presence):
+        report = Report("p", 1, 1, False, [Write(path, 1, 0, 1)], [], [])
+        assert decode_report(encode(report)) == report
+
+
+def test_a_value_that_would_not_fit_into_the_next_frame_is_refused() -> None:
+    """What is taken goes on in a fragment, with others: alone it must not fill a whole frame."""
+    for value in ("x" * 700_000, b"x" * 700_000, ["x" * 350_000, ["x" * 350_000]]):
+        report = Report("p", 1, 1, False, [Write("a", 1, 0, value)], [], [])
+        with pytest.raises(RemoteProtocolError, match="value"):
+            decode_report(encode(report))
+    report = Report("p", 1, 1, False, [Write("a", 1, 0, "\xe9" * 40_000)] * 4, [], [])
+    assert decode_report(encode(report)) == report
+
+
+def test_a_name_longer_than_a_routing_id_is_refused() -> None:
+    """Names of streams and hosts are kept, and told on to all who follow: they are short."""
+    name = "s" * 256
+    for message in (
+        Delta(name, "e", 0, 1, Changes([], [])),
+        Delta("s", name, 0, 1, Changes([], [])),
+        Heartbeat(name, "e", 1, 1, [1], [], {}),
+        Heartbeat("s", "e", 1, 1, [1], [HostStatus(name, "s", "live", 1, 1)], {}),
+    ):
+        with pytest.raises(RemoteProtocolError, match="name"):
+            decode_stream(encode(message))

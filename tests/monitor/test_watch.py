@@ -164,3 +164,27 @@ def test_push_outlives_the_loop_of_a_sleeper() -> None:
 
 async def take(watch: Watch) -> Change:
     return await anext(watch)
+
+
+def test_an_event_loop_that_is_busy_is_woken_once() -> None:
+    """Whoever sleeps in a loop that does not come to it is told of one change, not of each."""
+
+    async def consume() -> int:
+        loop = asyncio.get_running_loop()
+        watch = Watch()
+        told = 0
+
+        def count(*_: object, **__: object) -> None:
+            nonlocal told
+            told += 1
+
+        sleeper = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0)
+        loop.call_soon_threadsafe = count  # type: ignore[method-assign, assignment]
+        for n in range(100):
+            watch.push([change("a", n)])
+        del loop.call_soon_threadsafe
+        sleeper.cancel()
+        return told
+
+    assert asyncio.run(consume()) == 1

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,3 +207,60 @@ def test_a_disk_that_can_not_be_written_is_said_and_counting_goes_on() -> None:
             push.send(frame("disk", n))
             shows(replica, "disk/n", n)
         assert cluster.collectors["node-1"].log().count("can't be written") == 1
+
+
+def test_sigterm_ends_a_collector_whose_blades_go_on() -> None:
+    """Reports that never cease don't keep it: it drains for a bounded time, and exits with 0."""
+    with running() as cluster, sender(cluster) as push:
+        node = cluster.collectors["node-1"]
+        node.signal(signal.SIGTERM)
+        end = time.monotonic() + 10
+        n = 0
+        while node.process.poll() is None and time.monotonic() < end:
+            n += 1
+            with suppress(zmq.Again):
+                push.send(frame("alive", n), zmq.NOBLOCK)
+            time.sleep(0.1)
+        assert node.process.poll() is not None
+        assert node.wait() == 0
+
+
+def test_a_port_that_is_taken_ends_the_collector_with_2() -> None:
+    """Where it can't serve, it says so in one line; nothing that is open already holds it up."""
+    with running() as cluster:
+        taken = ["collect", "--listen", cluster.endpoint("node-2"), "--to", cluster.listen]
+        taken += ["--store", str(cluster.folder / "node-2"), "--serve", cluster.url]
+        command = [str(Path(sys.executable).parent / "shardlog"), *taken]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        assert ended.returncode == 2
+        assert ended.stderr.count("\n") == 1
+        assert "another process listens there" in ended.stderr
+
+
+def test_systemd_that_is_not_there_does_not_end_a_collector(tmp_path: Path) -> None:
+    """$NOTIFY_SOCKET may be stale, as in a container: that nobody is told is no reason to end."""
+    with running() as cluster:
+        os.environ["NOTIFY_SOCKET"] = str(tmp_path / "nobody")
+        try:
+            node = cluster.start_collector("node-2")
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+        assert node.stop() == 0
+
+
+def test_a_socket_whose_file_was_removed_is_bound_again() -> None:
+    """Something that tidies up temporary folders takes it away: new blades are heard again soon,
+    and those that were connected go on."""
+    with running() as cluster, connect(cluster.url) as replica, sender(cluster) as old:
+        old.send(frame("old", 1))
+        shows(replica, "old/n", 1)
+        path = Path(cluster.endpoint().removeprefix("ipc://"))
+        path.unlink()
+        path.with_name(f"{path.name}.lock").unlink()
+        with sender(cluster) as new:
+            new.send(frame("new", 1))
+            shows(replica, "new/n", 1)
+        old.send(frame("old", 2))
+        shows(replica, "old/n", 2)
+        assert path.stat().st_mode & 0o077 == 0
+        assert "was removed" in cluster.collectors["node-1"].log()

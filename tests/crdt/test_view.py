@@ -1,0 +1,43 @@
+"""What shows, as messages: each fits into a frame, whatever is in the state."""
+
+from __future__ import annotations
+
+import pytest
+
+from shardlog.crdt.counter import PART_MAX
+from shardlog.crdt.delta import Amount, Entry
+from shardlog.crdt.replication.messages import Changes, Delta, SnapshotRequest
+from shardlog.crdt.replication.view import View
+from shardlog.crdt.state import State
+from shardlog.crdt.wire.codec import decode_published, encode, encode_published
+from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL, FRAME_BYTES_MAX
+
+
+def view_of(state: State) -> View:
+    return View(state, "node", "epoch", interval_ms=1000, bytes_max=FRAME_BYTES_GOAL)
+
+
+@pytest.mark.parametrize("part", [PART_MAX, (0, 0, PART_MAX, 0)], ids=["above", "below"])
+def test_a_sum_beyond_64_bits_is_shown_as_the_nearest_float(part: Amount) -> None:
+    """Each replica's entry fits, their sum does not: it is told on, and nobody fails to send it."""
+    state = State()
+    for replica in ("east", "west", "north"):
+        state.put(replica, Entry("n", 1, 2, part))
+    (publish,) = view_of(state).publish(state.take_touched())
+    delta = decode_published(encode_published(publish.message))
+    assert isinstance(delta, Delta)
+    assert isinstance(delta.body, Changes)
+    assert delta.body.rows[0].value == pytest.approx(state.total("n"))
+
+
+def test_names_of_writers_count_towards_the_size_of_a_message() -> None:
+    """Thousands of processes with long names: no delta, chunk or fragment outgrows a frame."""
+    state = State()
+    for i in range(10_000):
+        state.write(f"r/{i}", 1, f"{i}@{'x' * 500}", i)
+    view = view_of(state)
+    frames = [encode_published(p.message) for p in view.publish(state.take_touched())]
+    frames.append(encode(view.answer(b"peer", SnapshotRequest(1, None)).message))
+    fragment, _ = state.snapshot("east", None, FRAME_BYTES_GOAL)
+    frames.append(encode(Delta("s", "e", 0, 1, fragment)))
+    assert max(map(len, frames)) < FRAME_BYTES_MAX // 2
