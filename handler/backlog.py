@@ -89,7 +89,7 @@ class Backlog:
         total = counter.add(old.amount, amount)
         if not counter.fits(total):
             return "overflow"
-        self.totals.put(Total(path, old.generation, old.born, stamp, total))
+        self.totals.replace(Total(path, old.generation, old.born, stamp, total))
         return None
 
     def repeat(self) -> None:
@@ -110,8 +110,11 @@ class Backlog:
 
     def size(self) -> tuple[int, int]:
         """How many items are held, and an upper bound of their bytes. O(1)."""
-        shelves = (self.writes, self.erases, self.totals, self.ended)
-        return sum(len(shelf.items) for shelf in shelves), sum(shelf.bytes for shelf in shelves)
+        writes, erases, totals, ended = self.writes, self.erases, self.totals, self.ended
+        return (
+            len(writes.items) + len(erases.items) + len(totals.items) + len(ended.items),
+            writes.bytes + erases.bytes + totals.bytes + ended.bytes,
+        )
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the shelves, the tree and the floors agree. O(items)."""
@@ -136,36 +139,36 @@ class Backlog:
         self, shelf: Shelf[Item], item: Item, *, own: bool = False, displaces: bool = False
     ) -> str | None:
         """Put the item in if there is room; one that `displaces` others needs no further path."""
-        is_new = item.path not in shelf.items
-        if not own:
-            reason = self._lacked(shelf, item, int(is_new and not displaces))
+        path, size = item.path, item_bytes(item)
+        # Most writes are to a path that is there, and no longer: they are taken in some 0.5 µs.
+        if not own and size > shelf.size(path):
+            reason = self._lacked(shelf, path, size, displaces)
             if reason is not None:
                 return reason
-            is_new = item.path not in shelf.items
-        shelf.put(item)
+        is_new = path not in shelf.items
+        shelf.put(item, size)
         if is_new:
-            self._tree.add(item.path)
+            self._tree.add(path)
         return None
 
-    def _lacked(self, shelf: Shelf[Item], item: Item, paths: int) -> str | None:
+    def _lacked(self, shelf: Shelf[Item], path: str, size: int, displaces: bool) -> str | None:
         """The limit that the item would exceed. What was sent gives way, the oldest first."""
-        reason = self._exceeded(shelf, item, paths)
+        needs_path = not displaces and path not in shelf.items
+        reason = self._exceeded(shelf, path, size, needs_path)
         if reason is not None:
             for giving in (self.ended, self.writes, self.erases):
-                for path in giving.drop_sent(inf):
-                    self.tidy(path)
-                    reason = self._exceeded(shelf, item, paths)
+                for given in giving.drop_sent(inf):
+                    self.tidy(given)
+                    reason = self._exceeded(shelf, path, size, needs_path)
                     if reason is None:
                         return None
         return reason
 
-    def _exceeded(self, shelf: Shelf[Item], item: Item, paths: int) -> str | None:
-        held, size = self.size()
-        if paths and held >= self._limits.paths:
+    def _exceeded(self, shelf: Shelf[Item], path: str, size: int, needs_path: bool) -> str | None:
+        held, held_bytes = self.size()
+        if needs_path and held >= self._limits.paths:
             return "paths"
-        old = shelf.items.get(item.path)
-        more = item_bytes(item) - (0 if old is None else item_bytes(old))
-        return "bytes" if more > 0 and size + more > self._limits.bytes else None
+        return "bytes" if held_bytes - shelf.size(path) + size > self._limits.bytes else None
 
     def _cover(self, path: str) -> None:
         """Drop what the newest floor at the path dominates, but for registers at the path."""
@@ -191,7 +194,7 @@ class Backlog:
                 if not counter.fits(amount):
                     return
                 total = Total(path, old.generation, old.born, total.last, amount)
-            self.ended.put(total)
+            self.ended.put(total, item_bytes(total))
 
     def _is_kept(self, path: str) -> bool:
         return path in self.writes.items or path in self.erases.items or path in self.totals.items

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shardlog.crdt.endpoint import check_address, collector_listen
@@ -47,7 +48,8 @@ class ShardHandler(logging.Handler):
     `loggers`, whose extras are shards (None: all that reach the handler); `insecure`, that a
     network beyond this machine is trusted. What is not given comes from SHARDLOG_ENDPOINT and
     SHARDLOG_BLADE, then from the table [handler] of the file that SHARDLOG_CONFIG names, and is
-    else the default address in the runtime directory, and the host's name.
+    else the default address in the runtime directory, and the host's name. SHARDLOG_HOST says how
+    the host is called, where that is not the machine's own name.
 
     The thread starts with the first record, and `link` is there from then on. `logging` calls
     `close` at exit.
@@ -69,7 +71,10 @@ class ShardHandler(logging.Handler):
         self.endpoint = settings.endpoint
         self.blade = settings.blade
         self._reader = ShardReader(settings.blade, settings.loggers)
+        # Now, and not in the first log call, which a signal handler may be in: both load modules.
+        self._host, self._boot = settings.host, _boot()
         self._nesting = _Nesting()
+        self._failures: deque[str] = deque(maxlen=1000)
         self._closed = False
         self._links: dict[int, Link] = {}
         self.link: Link | None = None
@@ -105,8 +110,10 @@ class ShardHandler(logging.Handler):
             if link is None or link.pid != os.getpid():
                 link = self._open()
             link.put(shard)
+            if self._failures:
+                self._tell_failures(link)
         except Exception as error:  # out of memory, or of stack
-            self._fail(error)
+            self._failures.append(type(error).__name__)
         finally:
             nesting.depth -= 1
 
@@ -124,28 +131,29 @@ class ShardHandler(logging.Handler):
         self._closed = True
         link = self.link
         if link is not None and link.pid == os.getpid():
+            self._tell_failures(link)
             link.close()
         super().close()
 
     def _open(self) -> Link:
         """The link of this process. Where several threads come at once, the first one's counts."""
-        pid, host, started_ns = os.getpid(), os.uname().nodename, time.time_ns()
-        process = process_id(self.blade, host, _boot(), pid, started_ns, os.urandom(4).hex())
-        presence: dict[str, Value] = {"host": host, "pid": pid, "started": started_ns}
+        pid, started_ns, nonce = os.getpid(), time.time_ns(), os.urandom(4).hex()
+        process = process_id(self.blade, self._host, self._boot, pid, started_ns, nonce)
+        presence: dict[str, Value] = {"host": self._host, "pid": pid, "started": started_ns}
         outbox = Outbox(process, self.blade, presence, pace=Pace(FRAME_BYTES_GOAL))
         link = self.link = self._links.setdefault(pid, Link(self.endpoint, outbox, shell.run))
         if self._closed:
-            link.close()
+            link.end()
+        weakref.finalize(self, link.end).atexit = False  # a handler that nobody closed
         _watch_child_exit(self)
         return link
 
-    def _fail(self, error: Exception) -> None:
-        """Count what should not have happened, if that much still works."""
-        link = self.link
-        if link is not None and link.pid == os.getpid():
-            with contextlib.suppress(Exception):
-                why = type(error).__name__
-                link.put(Shard(time.time_ns(), [], [], [], {"internal": (1, why)}))
+    def _tell_failures(self, link: Link) -> None:
+        """Count what should not have happened, and was not raised."""
+        with contextlib.suppress(IndexError):
+            while True:
+                refused = {"internal": (1, self._failures.popleft())}
+                link.put(Shard(time.time_ns(), [], [], [], refused))
 
     def forget_links(self) -> None:
         """For a forked child: put away what was inherited, which a garbage collection must not
@@ -188,6 +196,7 @@ def _close_at_child_exit(handler: ShardHandler) -> None:
 class _Settings(NamedTuple):
     endpoint: str
     blade: str
+    host: str
     loggers: Sequence[str] | None
 
 
@@ -220,7 +229,8 @@ def _settings(
 
         endpoint = collector_listen(environ, os.getuid(), gettempdir())
     endpoint = check_address(endpoint, insecure=insecure)
-    return _Settings(endpoint, blade or os.uname().nodename, loggers)
+    machine = os.uname().nodename
+    return _Settings(endpoint, blade or machine, environ.get("SHARDLOG_HOST") or machine, loggers)
 
 
 def _boot() -> str:

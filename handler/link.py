@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SHARDS_MAX = 100_000
 """How many shards may wait for the thread, which empties the queue some 20 times a second."""
+GATHER_SHARDS = 500
+"""So many wake the thread before its time: the fewer wait, the fewer a sudden death takes."""
 FLUSH_SECONDS = 1.0
 CLOSE_SECONDS = 1.5
 
@@ -59,7 +61,7 @@ class Link:
         self.shards.append(shard)
         if self._starts:
             self._start()
-        elif self._is_idle:
+        elif self._is_idle or len(self.shards) == GATHER_SHARDS:
             self._is_idle = False
             self._wake.put(None)
 
@@ -78,15 +80,22 @@ class Link:
         """Have all that is left sent, and bye said, within CLOSE_SECONDS. Idempotent."""
         if self.closed_ns is not None:
             return
-        self.closed_ns = time.monotonic_ns()
-        self._wake.put(None)
+        self.end()
         if not self._may_start():
             _wait(self._ended, CLOSE_SECONDS)
         elif self.shards:  # it was too late to start a thread
             self._run()
 
+    def end(self) -> None:
+        """Begin to close, and do not wait; an inherited link stays as it is."""
+        if self.closed_ns is None and self.pid == os.getpid():
+            self.closed_ns = time.monotonic_ns()
+            self._wake.put(None)
+
     def rest(self, seconds: float, *, idle: bool) -> None:
-        """For the thread: wait until flush or close is called, or, if idle, a shard is put in."""
+        """For the thread: wait until flush or close is called, many shards are put in, or if idle
+        the first.
+        """
         self._is_idle = idle
         # What came before the thread was known to be idle did not wake it.
         if not (idle and (self.shards or self.flushes or self.closed_ns is not None)):

@@ -73,6 +73,7 @@ class Outbox:
         self._clock = StampClock()
         self._backlog = Backlog(limits)
         self._sequence = 0
+        self._complete_ns = self._complete_before_ns = 0
         self._closing = False
         self._final_is_due = False
         self._next_heartbeat_ns = 0
@@ -108,6 +109,7 @@ class Outbox:
         """A link is up; whoever is there may know nothing, so all is sent again. O(items)."""
         self.connected = True
         self._final_is_due = self._closing
+        self._complete_ns = self._complete_before_ns = 0
         self._backlog.repeat()
         self._say_presence("bye" if self._closing else "up", wall_ns)
 
@@ -136,7 +138,8 @@ class Outbox:
     def next_report(self, now_ns: int, wall_ns: int) -> Report | None:
         """The next report to send, None if there is nothing to say; its sequence is then used up.
 
-        What is in it counts as sent unless it is put back. O(its items).
+        What is in it counts as sent unless it is put back. Its `sent_ns` is a time up to which all
+        is said: it stands still until the last of several reports. O(its items).
         """
         if not self.has_unsent() and now_ns < self._next_heartbeat_ns:
             return None
@@ -151,10 +154,13 @@ class Outbox:
             erases, budget = backlog.erases.take(budget, now_ns)
             writes, budget = backlog.writes.take(budget, now_ns)
             totals = self._take_totals(backlog.totals, budget, now_ns)
-        final = self._final_is_due and not backlog.has_unsent()
-        if final:
-            self._final_is_due = False
-        return Report(self.process, self._sequence, wall_ns, final, writes, erases, totals)
+        final = False
+        if not backlog.has_unsent():
+            self._complete_before_ns, self._complete_ns = self._complete_ns, wall_ns
+            final, self._final_is_due = self._final_is_due, False
+        return Report(
+            self.process, self._sequence, self._complete_ns, final, writes, erases, totals
+        )
 
     def put_back(self, report: Report) -> None:
         """The newest report was not sent: what is in it waits again. O(its items)."""
@@ -164,6 +170,7 @@ class Outbox:
         backlog.totals.put_back(report.totals)
         backlog.ended.put_back(report.totals)
         self._final_is_due |= report.final
+        self._complete_ns = self._complete_before_ns
 
     def discard(self, report: Report, why: str, wall_ns: int) -> None:
         """The newest report cannot be sent, ever: what is in it is refused. O(its items)."""

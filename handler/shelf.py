@@ -20,44 +20,52 @@ class Shelf(Generic[Item]):
     upper bound of what all of them take on the wire.
     """
 
-    __slots__ = ("bytes", "items", "sent", "unsent")
+    __slots__ = ("_sizes", "bytes", "items", "sent", "unsent")
 
     def __init__(self) -> None:
         self.items: dict[str, Item] = {}
         self.unsent: OrderedDict[str, None] = OrderedDict()
         self.sent: OrderedDict[str, int] = OrderedDict()
         self.bytes = 0
+        self._sizes: dict[str, int] = {}
 
-    def put(self, item: Item) -> None:
-        """Put in the newest item of its path, to be sent. O(len of the values)."""
+    def size(self, path: str) -> int:
+        """The bytes of the item at a path, 0 if there is none. O(1)."""
+        return self._sizes.get(path, 0)
+
+    def put(self, item: Item, size: int) -> None:
+        """Put in the newest item of its path, to be sent; `size` is its `item_bytes`. O(1)."""
         path = item.path
-        old = self.items.get(path)
-        if old is not None:
-            self.bytes -= item_bytes(old)
-            self.sent.pop(path, None)
-        self.bytes += item_bytes(item)
+        self.bytes += size - self._sizes.get(path, 0)
+        self._sizes[path] = size
+        self.replace(item)
+
+    def replace(self, item: Item) -> None:
+        """Put in an item in the place of one of the same size, to be sent. O(1)."""
+        path = item.path
         self.items[path] = item
-        self.unsent[path] = None
+        if path not in self.unsent:
+            self.sent.pop(path, None)
+            self.unsent[path] = None
 
     def drop(self, path: str) -> None:
-        """Forget what is kept at the path, if anything. O(len of the value)."""
-        item = self.items.pop(path, None)
-        if item is not None:
-            self.bytes -= item_bytes(item)
+        """Forget what is kept at the path, if anything. O(1)."""
+        if self.items.pop(path, None) is not None:
+            self.bytes -= self._sizes.pop(path)
             self.sent.pop(path, None)
             self.unsent.pop(path, None)
 
     def take(self, budget: int, now_ns: int) -> tuple[list[Item], int]:
         """The oldest unsent items while the budget is above 0, and what is left of it.
 
-        They count as sent at `now_ns`. O(items taken, with their values).
+        They count as sent at `now_ns`. O(items taken).
         """
         taken: list[Item] = []
         while budget > 0 and self.unsent:
             path, _ = self.unsent.popitem(last=False)
             item = self.items[path]
             self.sent[path] = now_ns
-            budget -= item_bytes(item)
+            budget -= self._sizes[path]
             taken.append(item)
         return taken, budget
 
@@ -85,5 +93,6 @@ class Shelf(Generic[Item]):
         """Raise AssertionError unless each item is either sent or unsent and the bytes add up."""
         assert self.sent.keys().isdisjoint(self.unsent)
         assert self.sent.keys() | self.unsent.keys() == self.items.keys()
-        assert self.bytes == sum(map(item_bytes, self.items.values()))
+        assert self._sizes == {path: item_bytes(item) for path, item in self.items.items()}
+        assert self.bytes == sum(self._sizes.values())
         assert all(path == item.path for path, item in self.items.items())

@@ -27,11 +27,17 @@ PAUSE_MIN_NS = SECOND // 1_000
 PAUSE_MAX_NS = SECOND // 10
 """While nobody is there, or no more is taken, the thread looks again at doubling intervals."""
 FLUSH_PATIENCE_NS = SECOND // 10
-CLOSE_PATIENCE_NS = SECOND // 4
-"""How long `flush` and `close` wait for somebody who never was there."""
-CLOSE_NS = SECOND
+CLOSE_PATIENCE_NS = {True: SECOND, None: SECOND * 35 // 100, False: SECOND // 4}
+"""How long `close` waits if somebody is, may be, or seems not to be there; `flush` if not."""
 LINGER_MS = 250
 RETRY_SECONDS = 1.0
+_SIGNS: dict[int, bool | None] = {
+    zmq.EVENT_CONNECTED: True,
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: True,
+    zmq.EVENT_DISCONNECTED: None,
+    zmq.EVENT_CONNECT_RETRIED: False,
+}
+"""What an event says of whether somebody is there. Between the first two a busy host takes time."""
 
 
 def run(link: Link) -> None:
@@ -58,6 +64,7 @@ class _Sender:
         self._next_flush_ns = 0
         self._pause_ns = PAUSE_MIN_NS
         self._was_connected = False
+        self._sees_peer: bool | None = None
         self._has_closed = False
 
     def serve(self) -> None:
@@ -100,15 +107,16 @@ class _Sender:
             self._outbox.receive_close(wall_ns)
 
     def _watch(self, connection: _Connection, now_ns: int, wall_ns: int) -> None:
-        for is_up in connection.changes():
-            if is_up:
+        for event in connection.events():
+            self._sees_peer = _SIGNS[event]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._was_connected = True
                 self._pause_ns = PAUSE_MIN_NS
                 self._outbox.receive_connected(wall_ns)
-            else:
+            elif event == zmq.EVENT_DISCONNECTED:
                 self._down_since_ns = now_ns
                 self._outbox.receive_disconnected()
-        if self._has_closed and self._is_away(now_ns, FLUSH_PATIENCE_NS):
+        if self._has_closed and self._sees_peer is False:
             connection.hurry()
 
     def _send(self, connection: _Connection, now_ns: int, wall_ns: int) -> None:
@@ -126,7 +134,8 @@ class _Sender:
 
     def _answer(self, now_ns: int) -> None:
         """Tell who waits in a flush that all is handed over, or that nobody is there."""
-        if self._is_done() or self._is_away(now_ns, FLUSH_PATIENCE_NS):
+        is_away = not self._outbox.connected and not self._sees_peer
+        if self._is_done() or (is_away and now_ns - self._down_since_ns > FLUSH_PATIENCE_NS):
             while self._answers:
                 self._answers.pop().put(None)
 
@@ -147,14 +156,11 @@ class _Sender:
     def _is_done(self) -> bool:
         return self._outbox.connected and not self._outbox.has_unsent()
 
-    def _is_away(self, now_ns: int, patience_ns: int) -> bool:
-        return not self._outbox.connected and now_ns - self._down_since_ns > patience_ns
-
     def _is_over(self, now_ns: int) -> bool:
         """Whether a closed link has said all, or waited long enough."""
         if not self._has_closed or self._link.closed_ns is None:
             return False
-        patience_ns = CLOSE_NS if self._was_connected else CLOSE_PATIENCE_NS
+        patience_ns = CLOSE_PATIENCE_NS[self._was_connected or self._sees_peer]
         return self._is_done() or now_ns - self._link.closed_ns > patience_ns
 
 
@@ -167,27 +173,24 @@ class _Connection:
         self._context.set(zmq.BLOCKY, 0)
         try:
             self._socket = self._context.socket(zmq.PUSH)
-            for option, value in _options(endpoint).items():
+            for option, value in options(endpoint).items():
                 self._socket.setsockopt(option, value)
-            self._monitor = self._socket.get_monitor_socket(
-                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-            )
+            self._monitor = self._socket.get_monitor_socket(sum(_SIGNS))
             self._socket.connect(endpoint)
         except BaseException:
             self._context.destroy(linger=0)
             raise
         self._has_hurried = False
 
-    def changes(self) -> list[bool]:
-        """What happened to the link since the last call: True for up, False for down."""
-        changes: list[bool] = []
+    def events(self) -> list[int]:
+        """What happened to the link since the last call, of what `_SIGNS` lists."""
+        events: list[int] = []
         while True:
             try:
                 frame = self._monitor.recv_multipart(zmq.NOBLOCK)[0]
             except zmq.Again:
-                return changes
-            event = int.from_bytes(frame[:2], sys.byteorder)
-            changes.append(event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+                return events
+            events.append(int.from_bytes(frame[:2], sys.byteorder))
 
     def send(self, frame: bytes) -> bool:
         """Hand a frame to ZeroMQ; whether it took it. Never waits."""
@@ -211,8 +214,9 @@ class _Connection:
         self._context.destroy(linger=linger_ms)
 
 
-def _options(endpoint: str) -> dict[int, int]:
-    options: dict[int, int] = {
+def options(endpoint: str) -> dict[int, int]:
+    """What the socket is set to."""
+    chosen: dict[int, int] = {
         zmq.SNDHWM: 4,
         zmq.IMMEDIATE: 0,
         zmq.LINGER: 0,
@@ -221,7 +225,7 @@ def _options(endpoint: str) -> dict[int, int]:
         zmq.RECONNECT_IVL_MAX: 2_000,
     }
     if endpoint.startswith("tcp:"):
-        options |= {
+        chosen |= {
             zmq.IPV6: 1,
             zmq.TCP_KEEPALIVE: 1,
             zmq.TCP_KEEPALIVE_IDLE: 15,
@@ -229,4 +233,4 @@ def _options(endpoint: str) -> dict[int, int]:
             zmq.TCP_KEEPALIVE_CNT: 3,
             zmq.TCP_MAXRT: 20_000,
         }
-    return options
+    return chosen

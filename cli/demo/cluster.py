@@ -176,7 +176,8 @@ class Cluster:
         environment = self._environment
         if host is not None:
             # Two hosts on one machine: each needs the runtime folder that a host has.
-            environment = {**environment, "XDG_RUNTIME_DIR": str(self._folder(host))}
+            folder = str(self._folder(host))
+            environment = {**environment, "XDG_RUNTIME_DIR": folder, "SHARDLOG_HOST": host}
         return Process(name, module, arguments, self.folder, environment)
 
     def _endpoint(self, host: str) -> str:

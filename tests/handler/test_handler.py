@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import logging.config
 import os
@@ -19,11 +20,12 @@ import zmq
 from shardlog.crdt import counter
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.wire import codec
-from shardlog.handler import ShardHandler, count, erase
+from shardlog.handler import ShardHandler, count, erase, shell
 from shardlog.handler import link as link_module
 from shardlog.handler.link import Link
 from shardlog.handler.outbox import Outbox
 from shardlog.handler.shard import Shard
+from tests.helpers import WAIT_S, free_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,16 +34,15 @@ if TYPE_CHECKING:
     from shardlog.crdt.delta import Value
     from shardlog.crdt.replication.messages import Report
 
-WAIT_S = 20
-
 
 class Puller:
     """What a collector's socket receives."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, reports_max: int = 100) -> None:
         self.reports: list[Report] = []
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
+        self._socket.setsockopt(zmq.RCVHWM, reports_max)
         self._socket.bind(endpoint)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -156,6 +157,26 @@ def test_collector_that_comes_back_gets_all_again(puller: Puller, log: logging.L
 
     assert returned.value(f"shardlog/presence/b/{process}/status") == "up"
     returned.close()
+
+
+def test_collector_that_is_slow_gets_all_in_the_end(log: logging.Logger) -> None:
+    """What ZeroMQ does not take waits in the outbox, and goes when there is room again."""
+    puller = Puller(free_pair(), reports_max=1)
+    handler = ShardHandler(puller.endpoint, "b")
+    log.addHandler(handler)
+    for number in range(300):  # 18 MB, of which its queue and the kernel's take a part
+        log.info("hello", extra={"big": {str(number): "x" * 60_000}, "n": count()})
+    time.sleep(0.3)
+    link = handler.link
+    assert link is not None
+    assert link.outbox.has_unsent()
+    puller.until(lambda: puller.total("n") == 300 and not link.outbox.has_unsent())
+    handler.close()
+    puller.until_final()
+
+    paths = {write.path for report in puller.reports for write in report.writes}
+    assert {f"big/{number}" for number in range(300)} <= paths
+    puller.close()
 
 
 def test_threads_share_the_totals(puller: Puller, log: logging.Logger) -> None:
@@ -317,6 +338,17 @@ def test_close_before_the_first_record_is_final_too(log: logging.Logger) -> None
     assert not link.shards
 
 
+def test_handler_that_nobody_closed_ends_with_its_last_reference(puller: Puller) -> None:
+    """Its thread sends what is left, says bye and ends."""
+    handler = ShardHandler(puller.endpoint, "b")
+    handler.handle(logging.LogRecord("blade", logging.ERROR, "f", 1, "last", (), None))
+    del handler
+    gc.collect()
+    puller.until_final()
+
+    assert puller.value("b/msg") == "last"
+
+
 def test_there_is_no_lock() -> None:
     """What `logging` locks around other handlers is not there for this one."""
     handler = ShardHandler(nowhere(), "b")
@@ -366,6 +398,28 @@ def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(link.shards) + refused == 4000
     assert 100 <= len(link.shards) <= 104
     assert link.take_refused() == 0
+
+
+@pytest.mark.parametrize("scheme", ["ipc", "tcp"])
+def test_close_tries_once_more_whenever_the_next_try_was_due(
+    scheme: str, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector that came back meanwhile gets all, though the pause between two tries is long."""
+
+    def options(endpoint: str) -> dict[int, int]:
+        return {zmq.SNDHWM: 4, zmq.LINGER: 0, zmq.RECONNECT_IVL: 60_000}
+
+    monkeypatch.setattr(shell, "options", options)
+    with tempfile.TemporaryDirectory(prefix="shardlog-") as folder:
+        endpoint = f"ipc://{folder}/c.sock" if scheme == "ipc" else free_pair()
+        handler = ShardHandler(endpoint, "b")
+        log.addHandler(handler)
+        log.info("hello", extra={"n": count()})
+        time.sleep(0.2)  # the first try fails
+        with contextlib.closing(Puller(endpoint)) as puller:
+            handler.close()
+            puller.until_final()
+            assert puller.total("n") == 1
 
 
 def test_socket_that_fails_is_opened_again(

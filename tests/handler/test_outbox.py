@@ -59,7 +59,7 @@ def flush(box: Outbox, now_ns: int = 0, wall_ns: int = 0) -> list[Report]:
 def connected(box: Outbox) -> Outbox:
     """The outbox, with a link and its first words said."""
     box.receive_connected(1)
-    flush(box)
+    assert flush(box)
     return box
 
 
@@ -448,6 +448,14 @@ def test_reports_are_split_by_size() -> None:
     assert len(sizes) < 20
 
 
+def test_time_of_a_report_says_up_to_when_all_is_said() -> None:
+    """While more is to follow it stays at what it was: nothing older than it is unsent."""
+    box = connected(outbox(pace=Pace(1)))
+    box.receive(shard(writes={"a": 1, "b": 2, "c": 3}))
+
+    assert [report.sent_ns for report in flush(box, 0, wall_ns=99)] == [0, 0, 99]
+
+
 def test_floor_stands_between_the_old_total_and_the_new() -> None:
     """Count, erase, count: the old total, the floor and the new total arrive in this order, in
     reports of which each applies erases before totals.
@@ -462,6 +470,31 @@ def test_floor_stands_between_the_old_total_and_the_new() -> None:
     assert [erase.path for erase in floor.erases] == ["a"]
     assert [(total.amount, total.generation) for total in floor.totals] == [(2, floor.sequence)]
     assert ended.totals[0].last < floor.erases[0].stamp < floor.totals[0].born
+
+
+def test_ended_generation_that_is_repeated_takes_in_no_later_one() -> None:
+    """After a break the old generation is repeated; one that ends meanwhile was sent in part, so
+    that only its own number says what the receiver lacks of it.
+    """
+    link = Link(connected(outbox()))
+    for logged in (
+        shard(counts={"c": 1}),
+        shard(erases=("c",)),  # ends the first generation, which is sent as such
+        shard(counts={"c": 10}),  # sent as the second
+    ):
+        link.box.receive(logged)
+    while link.box.has_unsent():
+        link.do("send")
+    link.do("break")
+    link.do("up")
+    link.box.receive(shard(counts={"c": 100}))
+    link.box.receive(shard(erases=("c",)))
+    while link.box.has_unsent():
+        link.do("send")
+    link.arrive()
+
+    assert link.receiver.tallies["c"].total == 111
+    assert link.receiver.counters() == {}
 
 
 def test_scalar_that_gives_way_to_presence_leaves_its_floor() -> None:
