@@ -64,13 +64,15 @@ def collect(
 
     Prints `ready ADDRESS...` when it listens. SIGTERM drains what is under way and ends it.
     """
-    state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    if store is None:
+        state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+        store = f"{state_home}/shardlog/{host}"
     run(
         SidecarConfig(
             listen=listen,
             to=to,
             host=host,
-            store=store or f"{state_home}/shardlog/{host}",
+            store=store,
             serve=serve,
             insecure=insecure,
         )

@@ -134,8 +134,19 @@ class Pattern:
         self._parts = tuple(_parse_part(part) for part in _split(text)) if text else ()
 
     def matches(self, path: str) -> bool:
-        """Whether the canonical text `path` is matched. O(keys x parts) at worst."""
-        return self._match(_split(path) if "\\" in path else path.split("/"), 0, 0)
+        """Whether the canonical text `path` is matched. O(keys x parts)."""
+        keys = _split(path) if "\\" in path else path.split("/")
+        reached = {0}  # how many keys the parts so far may have taken
+        for part in self._parts:
+            if part == "**":
+                reached = set(range(min(reached), len(keys) + 1))
+            else:
+                reached = {
+                    at + 1 for at in reached if at < len(keys) and self._matches_key(part, keys[at])
+                }
+            if not reached:
+                return False
+        return len(keys) in reached
 
     @property
     def prefix(self) -> str:
@@ -151,25 +162,10 @@ class Pattern:
             literal.append(part)
         return "/".join(literal)
 
-    def _match(self, keys: list[str], at: int, part_at: int) -> bool:
-        while part_at < len(self._parts):
-            part = self._parts[part_at]
-            if part == "**":
-                return any(self._match(keys, i, part_at + 1) for i in range(at, len(keys) + 1))
-            if at >= len(keys):
-                return False
-            key = keys[at]
-            if part is None:
-                if key == COLLAPSED and not self._collapsed:
-                    return False
-            elif isinstance(part, tuple):
-                if key not in part:
-                    return False
-            elif key != part:
-                return False
-            at += 1
-            part_at += 1
-        return at == len(keys)
+    def _matches_key(self, part: str | tuple[str, str] | None, key: str) -> bool:
+        if part is None:
+            return key != COLLAPSED or self._collapsed
+        return key in part if isinstance(part, tuple) else key == part
 
 
 def resolve(text: str, exists: Callable[[str], bool]) -> str:

@@ -277,8 +277,14 @@ class State:
         """Note what may look different; where registers and counters meet, also above and below."""
         for p in touched:
             self._touched[p] = None
-        if self._mixed:
-            self._touched.update(dict.fromkeys(ancestors(path)))
+        if not self._mixed:
+            return
+        leaves, cells = self.map.leaves, self.cells
+        for p in ancestors(path):
+            if p in leaves or p in cells:
+                self._touched[p] = None
+        leaf = leaves.get(path)
+        if leaf is None or leaf.is_scalar or path in cells:  # `{}` hides nothing below it
             self._touched.update(dict.fromkeys(self.map.index.below(path)))
             self._touched.update(dict.fromkeys(self._cell_index.below(path)))
 

@@ -27,7 +27,8 @@ from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 from shardlog.handler import shell
 from shardlog.handler.link import Link
 from shardlog.handler.outbox import Outbox, Pace
-from shardlog.handler.shard import Shard, ShardReader
+from shardlog.handler.shard import ShardReader, refusal
+from shardlog.handler.values import whole_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +67,6 @@ class ShardHandler(logging.Handler):
         level: int | str = logging.NOTSET,
         insecure: bool = False,
     ) -> None:
-        super().__init__(level)
         settings = _settings(os.environ, endpoint, blade, loggers, insecure)
         self.endpoint = settings.endpoint
         self.blade = settings.blade
@@ -78,6 +78,8 @@ class ShardHandler(logging.Handler):
         self._closed = False
         self._links: dict[int, Link] = {}
         self.link: Link | None = None
+        # Last, as it makes the handler known to logging.shutdown, which then counts on the rest.
+        super().__init__(level)
         _handlers.add(self)
 
     def createLock(self) -> None:
@@ -105,7 +107,7 @@ class ShardHandler(logging.Handler):
             if nesting.depth <= DEPTH_MAX:
                 shard = self._reader.read(record, now_ns)
             else:
-                shard = Shard(now_ns, [], [], [], {"nested": (1, f"logger {name}"[:200])})
+                shard = refusal(now_ns, "nested", f"logger {name}"[:200])
             link = self.link
             if link is None or link.pid != os.getpid():
                 link = self._open()
@@ -152,8 +154,7 @@ class ShardHandler(logging.Handler):
         """Count what should not have happened, and was not raised."""
         with contextlib.suppress(IndexError):
             while True:
-                refused = {"internal": (1, self._failures.popleft())}
-                link.put(Shard(time.time_ns(), [], [], [], refused))
+                link.put(refusal(time.time_ns(), "internal", self._failures.popleft()))
 
     def forget_links(self) -> None:
         """For a forked child: put away what was inherited, which a garbage collection must not
@@ -229,8 +230,21 @@ def _settings(
 
         endpoint = collector_listen(environ, os.getuid(), gettempdir())
     endpoint = check_address(endpoint, insecure=insecure)
+    if endpoint.startswith("ipc://"):
+        _check_owner(os.path.dirname(endpoint.removeprefix("ipc://")))  # noqa: PTH120
     machine = os.uname().nodename
-    return _Settings(endpoint, blade or machine, environ.get("SHARDLOG_HOST") or machine, loggers)
+    host = environ.get("SHARDLOG_HOST") or machine
+    return _Settings(endpoint, whole_text(blade or machine), whole_text(host), loggers)
+
+
+def _check_owner(folder: str) -> None:
+    """Raise ConfigError if another user made the folder, and so could listen in it."""
+    try:
+        owner = os.stat(folder).st_uid  # noqa: PTH116
+    except OSError:
+        return  # whoever makes it later makes it for himself
+    if owner not in (0, os.getuid()):
+        raise ConfigError(f"{folder} belongs to user {owner}, who would read all; use another")
 
 
 def _boot() -> str:

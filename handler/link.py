@@ -19,13 +19,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from shardlog.handler.outbox import Outbox
     from shardlog.handler.shard import Shard
 
 SHARDS_MAX = 100_000
 """How many shards may wait for the thread, which empties the queue some 20 times a second."""
+SHARDS_BYTES_MAX = 64 << 20
+"""And about so many bytes."""
 GATHER_SHARDS = 500
 """So many wake the thread before its time: the fewer wait, the fewer a sudden death takes."""
 FLUSH_SECONDS = 1.0
@@ -43,6 +45,7 @@ class Link:
         self.outbox = outbox
         self.pid = os.getpid()
         self.shards: deque[Shard] = deque()
+        self._bytes = 0
         self.flushes: deque[SimpleQueue[None]] = deque()
         self.closed_ns: int | None = None
         self._serve = run
@@ -55,9 +58,11 @@ class Link:
 
     def put(self, shard: Shard) -> None:
         """Leave a shard to the thread. O(1)."""
-        if self.closed_ns is not None or len(self.shards) >= SHARDS_MAX:
+        full = len(self.shards) >= SHARDS_MAX or self._bytes >= SHARDS_BYTES_MAX
+        if full or self.closed_ns is not None:
             next(self._refused)  # += would lose some between threads
             return
+        self._bytes += shard.bytes  # here it may, for `take_shards` begins anew
         self.shards.append(shard)
         if self._starts:
             self._start()
@@ -101,6 +106,12 @@ class Link:
         if not (idle and (self.shards or self.flushes or self.closed_ns is not None)):
             _wait(self._wake, seconds)
         self._is_idle = False
+
+    def take_shards(self) -> Iterator[Shard]:
+        """For the thread: what has been put in by now."""
+        self._bytes = 0
+        for _ in range(len(self.shards)):
+            yield self.shards.popleft()
 
     def take_refused(self) -> int:
         """For the thread: how many shards were refused since the last call."""

@@ -48,7 +48,7 @@ class Shard(NamedTuple):
     """What one log call says. It shares nothing that can change with the caller.
 
     Paths are canonical; a dict is only ever `{}`, presence. `refused` is, by reason, how many, and
-    where and what the first was.
+    where and what the first was. `bytes` is about what it takes.
     """
 
     time_ns: int
@@ -56,6 +56,12 @@ class Shard(NamedTuple):
     erases: list[str]
     counts: list[tuple[str, Amount]]
     refused: dict[str, tuple[int, str]]
+    bytes: int
+
+
+def refusal(now_ns: int, reason: str, sample: str) -> Shard:
+    """A shard that says no more than that something was refused."""
+    return Shard(now_ns, [], [], [], {reason: (1, sample)}, len(sample))
 
 
 class ShardReader:
@@ -100,7 +106,7 @@ class ShardReader:
         except Exception as error:
             # The guards within failed: too little is left of the stack, or of the memory.
             walk.note("raised", "", type_mark(error))
-        return Shard(now_ns, walk.writes, walk.erases, walk.counts, walk.refused)
+        return Shard(now_ns, walk.writes, walk.erases, walk.counts, walk.refused, walk.bytes)
 
     def _is_in_scope(self, logger: str) -> bool:
         names = self._names
@@ -123,6 +129,7 @@ def _message(record: logging.LogRecord, path: str, walk: Walk) -> Value:
         template = record.msg if type(record.msg) is str else type_mark(record.msg)
         text = f"<unformattable: {template[:_TEMPLATE_CHARS_MAX]!r}>"
     if type(text) is str and len(text) <= VALUE_BYTES_MAX and text.isascii():
+        walk.message_bytes = len(text)
         return text
-    plain, _ = walk.read(text, path, ())
+    plain, walk.message_bytes = walk.read(text, path, ())
     return plain if type(plain) is str else type_mark(text)

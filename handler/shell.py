@@ -97,8 +97,8 @@ class _Sender:
         while link.flushes:
             self._answers.append(link.flushes.popleft())
         is_closed = link.closed_ns is not None
-        for _ in range(len(link.shards)):
-            self._outbox.receive(link.shards.popleft())
+        for shard in link.take_shards():
+            self._outbox.receive(shard)
         refused = link.take_refused()
         if refused:
             self._outbox.refuse("queue", refused, "too many shards were waiting", wall_ns)

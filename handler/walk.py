@@ -26,7 +26,15 @@ _KEY_BITS_MAX = 800
 class Walk(ValueReader):
     """One way through one record, and what was found on it."""
 
-    __slots__ = ("_leaves_left", "_room_left", "_texts", "counts", "erases", "writes")
+    __slots__ = (
+        "_leaves_left",
+        "_room_left",
+        "_texts",
+        "counts",
+        "erases",
+        "message_bytes",
+        "writes",
+    )
 
     def __init__(self, texts: dict[str, str], logger: str) -> None:
         super().__init__(logger)
@@ -36,6 +44,12 @@ class Walk(ValueReader):
         self._texts = texts  # of keys that were looked at before
         self._leaves_left = LEAVES_MAX
         self._room_left = SHARD_BYTES_MAX
+        self.message_bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """About what has been found so far takes, the message included."""
+        return min(SHARD_BYTES_MAX - self._room_left, SHARD_BYTES_MAX) + self.message_bytes
 
     def root(self, extras: list[tuple[Any, Any]]) -> None:
         """Take what `extra` added."""

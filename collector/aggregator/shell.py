@@ -7,6 +7,7 @@ import random
 import secrets
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import zmq
@@ -22,7 +23,7 @@ from shardlog.collector.service import (
 )
 from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.errors import RemoteProtocolError
-from shardlog.crdt.replication.messages import Answer, Ask, Log, Publish
+from shardlog.crdt.replication.messages import Answer, Ask, Log, Publish, SnapshotChunk
 from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
@@ -101,8 +102,8 @@ class _Shell:
     def _receive(self, now_ns: int) -> None:
         for frame in follow.drain(self._sub):
             self._stream(codec.decode_published, frame, now_ns)
-        for _, *rest in follow.drain_multipart(self._ask):
-            self._stream(codec.decode_stream, rest[-1] if rest else b"", now_ns)
+        for peer, *rest in follow.drain_multipart(self._ask):
+            self._stream(partial(_chunk_of, peer), rest[-1] if rest else b"", now_ns)
         for subscription in follow.drain(self._publish):
             if subscription[:1] == b"\x01":
                 self._machine.subscribed(now_ns)
@@ -129,3 +130,11 @@ class _Shell:
                 follow.offer(self._ask, [source.encode(), codec.encode(request)])
             case Log(text):
                 log.warning(one_line(text))
+
+
+def _chunk_of(peer: bytes, frame: bytes) -> StreamMessage:
+    """A chunk of the snapshot of the very source that sent it."""
+    message = codec.decode_stream(frame)
+    if not isinstance(message, SnapshotChunk) or message.source.encode() != peer:
+        raise RemoteProtocolError("sender", f"{peer!r} answered for {message.source!r}")
+    return message

@@ -241,6 +241,9 @@ def _sole_owner(listen: str) -> Generator[None]:
     path = Path(listen.removeprefix("ipc://"))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = path.parent.stat().st_uid
+        if owner not in (0, os.getuid()):
+            raise ConfigError(f"{listen}: {path.parent} belongs to user {owner}; use another")
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"{listen}: {error.strerror}: {error.filename}") from error

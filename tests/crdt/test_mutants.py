@@ -152,8 +152,8 @@ STATE = [
     ),
     Mutant(
         "what is above is not named",
-        "            self._touched.update(dict.fromkeys(ancestors(path)))\n",
-        "",
+        "for p in ancestors(path):\n            if p in leaves or p in cells:",
+        "for p in ():\n            if p in leaves or p in cells:",
     ),
 ]
 

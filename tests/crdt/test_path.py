@@ -227,3 +227,10 @@ def test_resolve_keeps_marked_integers_and_escapes() -> None:
     assert resolve("a/\\i42", lambda path: False) == "a/\\i42"
     assert resolve("a/*", lambda path: False) == "a/\\*"
     assert resolve("a\\/b/\\*", lambda path: False) == "a\\/b/\\*"
+
+
+def test_a_pattern_of_many_double_stars_is_no_trap() -> None:
+    """Twenty of them over sixty keys take no longer than their product."""
+    pattern = Pattern("/".join(["**", "a"] * 20 + ["b"]))
+    assert not pattern.matches("/".join(["a"] * 60))
+    assert pattern.matches("/".join(["a"] * 60 + ["b"]))

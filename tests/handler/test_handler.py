@@ -24,7 +24,7 @@ from shardlog.handler import ShardHandler, count, erase, shell
 from shardlog.handler import link as link_module
 from shardlog.handler.link import Link
 from shardlog.handler.outbox import Outbox
-from shardlog.handler.shard import Shard
+from shardlog.handler.shard import Shard, ShardReader
 from tests.helpers import WAIT_S, free_pair
 
 if TYPE_CHECKING:
@@ -386,7 +386,7 @@ def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def work() -> None:
         for _ in range(1000):
-            link.put(Shard(1, [], [], [], {}))
+            link.put(Shard(1, [], [], [], {}, 0))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -398,6 +398,58 @@ def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(link.shards) + refused == 4000
     assert 100 <= len(link.shards) <= 104
     assert link.take_refused() == 0
+
+
+def test_queue_is_bounded_in_bytes_too() -> None:
+    """Long values fill it before their number does; the thread makes room."""
+    link = Link(nowhere(), Outbox("p", "b", {}), run=lambda link: None)
+    large = Shard(1, [("a", "x" * 1000)], [], [], {}, 1 << 20)
+
+    for _ in range(100):
+        link.put(large)
+
+    assert len(link.shards) == 64
+    assert len(list(link.take_shards())) == 64
+    link.put(large)
+    assert len(link.shards) == 1
+
+
+def test_bytes_of_a_shard_are_about_what_its_paths_and_values_take() -> None:
+    """The message counts, and so do values that are cut."""
+    reader = ShardReader("blade")
+    record = logging.makeLogRecord({"name": "x", "msg": "m" * 5000, "text": "t" * 100_000})
+
+    assert 5000 + 65_536 < reader.read(record, 1).bytes < 72_000
+
+
+def test_a_handler_that_could_not_be_made_is_unknown_to_logging() -> None:
+    """A wrong address raises, and what of the handler is left does not disturb the shutdown."""
+    program = """if True:
+        import logging, shardlog.handler
+        try:
+            shardlog.handler.ShardHandler("nonsense")
+        except Exception as error:
+            kept = error
+        """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_blade_whose_name_is_not_utf_8_is_heard() -> None:
+    """Lone surrogates, as undecodable environment variables have them, are replaced."""
+    handler = ShardHandler(nowhere(), "a\udc80b")
+
+    assert handler.blade == "a\ufffdb"
+    handler.close()
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    """Who made the folder first could listen in it: said in one line."""
+    if os.getuid() != 0:
+        pytest.skip("only root can make a folder that belongs to another user")
+    os.chown(tmp_path, 12345, 12345)
+    with pytest.raises(ConfigError, match="belongs to user 12345"):
+        ShardHandler(f"ipc://{tmp_path}/c.sock")
 
 
 @pytest.mark.parametrize("scheme", ["ipc", "tcp"])

@@ -44,7 +44,7 @@ def shard(
     counts: dict[str, Amount] | None = None,
 ) -> Shard:
     """A shard."""
-    return Shard(time_ns, [*(writes or {}).items()], [*erases], [*(counts or {}).items()], {})
+    return Shard(time_ns, [*(writes or {}).items()], [*erases], [*(counts or {}).items()], {}, 0)
 
 
 def flush(box: Outbox, now_ns: int = 0, wall_ns: int = 0) -> list[Report]:

@@ -30,6 +30,7 @@ def test_extra_is_a_shard_at_the_root() -> None:
         [],
         [],
         {},
+        112,
     )
 
 

@@ -16,8 +16,9 @@ import msgspec
 import pytest
 import zmq
 
-from shardlog.crdt.delta import Total, Write
-from shardlog.crdt.replication.messages import Report
+from shardlog.crdt.delta import Fragment, Total, Write
+from shardlog.crdt.endpoint import snapshot_address
+from shardlog.crdt.replication.messages import Report, SnapshotChunk
 from shardlog.crdt.wire import codec
 from shardlog.monitor import connect
 from tests.helpers import eventually
@@ -264,3 +265,20 @@ def test_a_socket_whose_file_was_removed_is_bound_again() -> None:
         shows(replica, "old/n", 2)
         assert path.stat().st_mode & 0o077 == 0
         assert "was removed" in cluster.collectors["node-1"].log()
+
+
+def test_whoever_answers_for_another_is_refused() -> None:
+    """A chunk of a snapshot counts only from its own source; the aggregator goes on."""
+    with running() as cluster, connect(cluster.url) as replica, sender(cluster) as push:
+        push.send(frame("a", 1))
+        shows(replica, "a/n", 1)
+        chunk = SnapshotChunk(
+            "somebody", "e", 1, None, None, [1], Fragment("x", 0, 1, [], [], [], [])
+        )
+        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.linger = 1000
+            dealer.connect(snapshot_address(cluster.listen))
+            dealer.send(codec.encode(chunk))
+            eventually(lambda: "refused (sender)" in cluster.aggregator.log())
+        push.send(frame("a", 2))
+        shows(replica, "a/n", 2)
