@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from shardlog.cli.options import config_option
+from shardlog.cli.output import log_to_stderr
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.shell import run
 from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, AGGREGATOR_SERVE
@@ -28,8 +29,10 @@ from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, AGGREGATOR_SERVE
 @click.option("--insecure", is_flag=True, help="Allow tcp addresses that other machines can reach.")
 @config_option("aggregate")
 def aggregate(listen: str, serve: str, insecure: bool) -> None:
-    """Compose the state of all hosts whose collectors connect, and serve it to monitors.
+    """Compose the state of all hosts, and serve it to monitors.
 
-    Prints `ready ADDRESS...` when it listens. SIGTERM ends it.
+    A host is there once its collector connects. Prints `ready ADDRESS...` when it listens. SIGTERM
+    ends it.
     """
+    log_to_stderr("aggregate")
     run(AggregatorConfig(listen=listen, serve=serve, insecure=insecure))

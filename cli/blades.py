@@ -20,7 +20,7 @@ PIPE_WIDTH = 200
 @connect_option
 @json_option("Print a list of objects instead, on one line.")
 def blades(url: str, as_json: bool) -> None:
-    """Print which processes of which blades there are, and how they are."""
+    """Print which processes there are, and how they are."""
     with connect(url) as cluster:
         rows = cluster.blades()
     if as_json:
@@ -31,11 +31,12 @@ def blades(url: str, as_json: bool) -> None:
 
 def _print_table(rows: list[Blade]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    from shardlog.cli.console import PipedConsole
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
     for name in ("blade", "host", "status", "pid", "started", "heard"):
         table.add_column(name, justify="right" if name == "pid" else "left")
     for row in rows:
@@ -48,7 +49,7 @@ def _print_table(rows: list[Blade]) -> None:
             _to_the_second(row["started"]),
             _to_the_second(row["heard"]),
         )
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    PipedConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 
 def _to_the_second(time: str | None) -> str:

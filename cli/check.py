@@ -41,7 +41,7 @@ class Finding(NamedTuple):
 @click.option("--connect", "url", metavar="URL", help="Where monitors are served.")
 @json_option("Print a list of objects instead, on one line.")
 def check(path: str | None, url: str | None, as_json: bool) -> None:
-    """Check the configuration and the connections, and say what is wrong.
+    """Check configuration and connections, and say what is wrong.
 
     Exit 1 if something is wrong; else 3 if somebody does not answer.
     """
@@ -68,12 +68,12 @@ def examine(path: str | None, url: str | None, environ: Mapping[str, str]) -> It
     yield Finding("configuration", "fine", file or "no file")
     wrong = list(_addresses(config))
     yield from wrong
-    if not any(finding.subject == "[handler] endpoint" for finding in wrong):
+    if not any(finding.subject in ("[handler] endpoint", "[collect] listen") for finding in wrong):
         yield from _collector(config, environ)
     if not any(finding.subject == "[collect] to" for finding in wrong):
         for address in config.collect.to:
             yield _reach(f"aggregator {address}", address)
-    yield from _served(url or config.monitor.connect or AGGREGATOR_SERVE)
+    yield from _served(config.monitor.connect or AGGREGATOR_SERVE if url is None else url)
 
 
 def _versions() -> Finding:
@@ -113,7 +113,7 @@ def _addresses(config: Config) -> Iterator[Finding]:
 def _collector(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the blades of this host are heard."""
     default = collector_listen(environ, os.getuid(), tempfile.gettempdir())
-    address = config.handler.endpoint or default
+    address = config.handler.endpoint or config.collect.listen or default
     if address == default and not Path(default.removeprefix("ipc://")).exists():
         yield Finding("collector", "fine", f"none on this host, which would listen at {default}")
         return
@@ -135,7 +135,8 @@ def _reach(subject: str, address: str) -> Finding:
                 probe.connect(address.removeprefix("ipc://"))
         else:
             host, _, port = address.removeprefix("tcp://").rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S).close()
+            name = "localhost" if host == "*" else host.strip("[]")
+            socket.create_connection((name, int(port)), TIMEOUT_S).close()
     except OSError as error:
         return Finding(subject, "unreachable", error.strerror or str(error))
     return Finding(subject, "fine", "listens")
@@ -151,8 +152,21 @@ def _served(url: str) -> Iterator[Finding]:
     except Unreachable as error:
         yield Finding("monitors", "unreachable", str(error))
     else:
-        yield Finding("monitors", "fine", f"{url} serves {len(hosts)} hosts")
+        yield _hosts(url, len(hosts))
+        live = {host.host for host in hosts if host.status == "live"}
         for host in hosts:
             if host.status != "live":
-                since = f"{host.status}, last heard {iso_utc(host.since_ns)}"
-                yield Finding(f"host {printable(host.host)}", "wrong", since)
+                says = f"{host.status}, last heard {iso_utc(host.since_ns)}; "
+                if host.host in live:
+                    says += "a collector with another store has taken its place"
+                elif host.status == "stale":
+                    says += "its collector has ended, or does not reach its aggregator"
+                else:
+                    says += "its snapshot is on the way"
+                yield Finding(f"host {printable(host.host)}", "wrong", says)
+
+
+def _hosts(url: str, number: int) -> Finding:
+    if number == 0:
+        return Finding("monitors", "unreachable", f"{url} serves no host: no collector sends there")
+    return Finding("monitors", "fine", f"{url} serves {number} host{'s' if number > 1 else ''}")

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from shardlog.cli.options import config_option
+from shardlog.cli.output import log_to_stderr
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.shell import run
 from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, collector_listen
@@ -29,7 +30,7 @@ from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, collector_listen
     multiple=True,
     default=(AGGREGATOR_LISTEN,),
     show_default=True,
-    help="An aggregator; may be given more than once.",
+    help="An aggregator; may be given more than once, in SHARDLOG_TO with spaces between.",
 )
 @click.option(
     "--host",
@@ -60,13 +61,14 @@ def collect(
     serve: str | None,
     insecure: bool,
 ) -> None:
-    """Collect what the blades of this host log, and send it to the aggregators.
+    """Collect what this host's blades log, for the aggregators.
 
     Prints `ready ADDRESS...` when it listens. SIGTERM drains what is under way and ends it.
     """
+    log_to_stderr("collect")
     if store is None:
         state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-        store = f"{state_home}/shardlog/{host}"
+        store = f"{state_home}/shardlog/{host.replace('/', '%2F')}"
     run(
         SidecarConfig(
             listen=listen,

@@ -8,8 +8,8 @@ import click
 
 from shardlog.cli.options import connect_option, json_option
 from shardlog.cli.output import echo_json
-from shardlog.crdt.path import path_keys, resolve
-from shardlog.monitor import connect
+from shardlog.crdt.path import ancestors, path_keys, resolve
+from shardlog.monitor import Cluster, connect
 from shardlog.monitor.document import document
 
 
@@ -24,11 +24,24 @@ def get(path: str, url: str, as_json: bool) -> None:
     the str key or, where there is none, the int. What shardlog itself keeps shows only when asked
     for: `get shardlog`. Exit 1 if nothing is there, 3 if nobody answers.
     """
+    path_keys(path)  # before anybody is asked: it is wrong, whoever answers
     with connect(url) as cluster:
         known = resolve(path, lambda text: path_keys(text) in cluster) if path else ""
         try:
             found = cluster[path_keys(known) if path else ()]
         except KeyError:
-            click.echo(f"shardlog get: nothing is at {path}", err=True)
+            click.echo(f"shardlog get: nothing is at {path}{_remark(cluster, known)}", err=True)
             sys.exit(1)
     echo_json(document(found), one_line=as_json)
+
+
+def _remark(cluster: Cluster, path: str) -> str:
+    """What may be the reason: who does not tell, or up to where the path is right."""
+    hosts = cluster.hosts
+    if not hosts:
+        return "; no host has been heard yet"
+    silent = sum(host.status != "live" for host in hosts)
+    if silent:
+        return f"; {silent} of {len(hosts)} hosts are not live, see `shardlog check`"
+    there = next((above for above in ancestors(path) if path_keys(above) in cluster), "")
+    return f"; {there} is there" if there else ""

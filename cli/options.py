@@ -20,7 +20,14 @@ from typing import TypeVar
 import click
 import msgspec
 
-from shardlog.crdt.config import CONFIG_VARIABLE, Config, override, parse_config
+from shardlog.crdt.config import (
+    CONFIG_VARIABLE,
+    VARIABLE_PREFIX,
+    VARIABLES,
+    Config,
+    override,
+    parse_config,
+)
 from shardlog.crdt.endpoint import AGGREGATOR_SERVE
 from shardlog.crdt.errors import ConfigError
 
@@ -57,7 +64,8 @@ def config_option(table: str) -> Callable[[F], F]:
         is_eager=True,
         expose_value=False,
         callback=take,
-        help=f"TOML file; its table [{table}] says what no flag says. Or SHARDLOG_CONFIG.",
+        help=f"TOML file, or SHARDLOG_CONFIG; its table [{table}] says what no flag and no "
+        f"variable says ({_variables(table)}).",
     )
 
 
@@ -77,6 +85,11 @@ def connect_option(command: F) -> F:
 def json_option(says: str) -> Callable[[F], F]:
     """Decorates a command: `--json`."""
     return click.option("--json", "as_json", is_flag=True, help=says)
+
+
+def _variables(table: str) -> str:
+    keys = [field.name for field in msgspec.structs.fields(getattr(Config(), table))]
+    return ", ".join(VARIABLE_PREFIX + key.upper() for key in keys if key in VARIABLES)
 
 
 def _read(path: str) -> Config:

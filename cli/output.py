@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import Any
 
@@ -18,6 +19,11 @@ def echo_json(value: Any, *, one_line: bool) -> None:
     except UnicodeEncodeError:
         text = json.dumps(value, indent=indent)
     click.echo(text)
+
+
+def log_to_stderr(command: str) -> None:
+    """Let what a long-running command logs look like what all commands say."""
+    logging.basicConfig(format=f"shardlog {command}: %(message)s")
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ import click
 
 from shardlog.cli.options import connect_option
 from shardlog.cli.output import echo_json
+from shardlog.crdt.path import Pattern
 from shardlog.monitor import connect
 from shardlog.monitor.document import change_document
 
@@ -14,11 +15,13 @@ from shardlog.monitor.document import change_document
 @click.argument("pattern", default="**")
 @connect_option
 def watch(pattern: str, url: str) -> None:
-    """Print each change from now on, at and below what PATTERN matches, as one line of JSON.
+    """Print each change from now on, as one line of JSON.
 
-    In a PATTERN * stands for one key and ** for any number of keys. When changes come faster than
-    they are read, only the latest of each path is printed. Ends with Ctrl-C.
+    What changes at and below the paths that PATTERN matches: * stands for one whole key, ** for any
+    number of keys. When changes come faster than they are read, only the latest of each path is
+    printed. Ends with Ctrl-C.
     """
+    Pattern(pattern)  # before anybody is asked: it is wrong, whoever answers
     with connect(url) as cluster:
         for change in cluster.watch(pattern):
             echo_json(change_document(change), one_line=True)

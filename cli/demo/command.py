@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from shardlog.cli.console import PipedConsole
 from shardlog.cli.demo.blade import Stop
 from shardlog.cli.demo.cluster import BLADES, Cluster, Stopped
 from shardlog.cli.demo.pages import find_pages, names_of
@@ -21,6 +23,7 @@ from shardlog.cli.demo.sight import Look, Sight
 from shardlog.cli.demo.summary import Row, Summary, compare, expected
 from shardlog.cli.demo.tally import read_tally
 from shardlog.cli.demo.watch import Watch
+from shardlog.crdt.errors import ConfigError
 
 EXIT_DIFFERENT = 1
 EXIT_CANNOT_TELL = 3
@@ -49,7 +52,7 @@ def demo(seconds: float | None, as_json: bool, directory: Path | None) -> None:
     what they do. With --seconds, the counts of the cluster are compared with what each process
     counted for itself: exit 1 when one differs. Ctrl-C ends all processes.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = PipedConsole(stderr=as_json, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
     stop = Stop()
@@ -58,6 +61,8 @@ def demo(seconds: float | None, as_json: bool, directory: Path | None) -> None:
             summary = run(console, stop, folder, seconds)
     except Stopped:
         sys.exit(EXIT_STOPPED)
+    except BrokenPipeError:
+        raise
     except (DemoError, OSError) as error:
         click.echo(f"shardlog demo: {error}", err=True)
         sys.exit(EXIT_CANNOT_TELL)
@@ -144,9 +149,14 @@ def settle(stop: Stop, cluster: Cluster, sight: Sight, counted: dict[str, int]) 
 def _folder(directory: Path | None) -> Generator[Path]:
     """The folder of the run: the one asked for, which stays, or one that does not."""
     if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-        for left in directory.glob("*.counts.json"):  # an earlier run's are not this run's
-            left.unlink()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for left in directory.glob("*.counts.json"):  # an earlier run's are not this run's
+                left.unlink()
+        except OSError as error:
+            raise ConfigError(f"--dir {directory}: {error.strerror}") from error
+        if not os.access(directory, os.W_OK):
+            raise ConfigError(f"--dir {directory}: this user may not write there")
         yield directory.resolve()
     else:
         with tempfile.TemporaryDirectory(prefix="shardlog-demo-") as folder:

@@ -1,11 +1,7 @@
 """The collector's machine: the reports of a host's processes become its state and its stream.
 
-Theory of operation. The collector's store is one replica of the cluster's counter. Per (process,
-path) it keeps the highest total heard; only what a report has beyond it is added to the replica's
-own entry of that path. Totals are absolute, so a report may come twice, late or in another order
-and adds nothing the second time (Almeida and Baquero, "Scalable Eventually Consistent Counters over
-Unreliable Networks", 2013, section 4, do the same with a handoff). Registers and floors merge into
-the state as they are.
+Theory of operation. The collector's store is one replica of the cluster's counter, kept by its
+`Ledger`. Registers and floors merge into the state as they are. `Presence` knows who is there.
 
 Reports are taken in one after the other; `take_effects` closes the batch. Its effects are to be
 obeyed in order: Persist (one transaction: marks, entries and registers together) BEFORE Publish,
@@ -15,18 +11,16 @@ nothing that was not published. The replica's version counts the fragments that 
 The clock is looked at once, here, at admission: a register or floor stamped too far ahead is
 refused and counted; a count's stamp is cut to now instead, for a count is never refused for its
 time.
-
-Known anomalies. A process is called lost by its silence, a paused one too, until it speaks again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from shardlog.collector.batch import Persist, Restored
-from shardlog.crdt import counter
-from shardlog.crdt.delta import Entry, Erase, Fragment
+from shardlog.collector.sidecar.ledger import Ledger
+from shardlog.collector.sidecar.presence import Presence, Said
+from shardlog.crdt.delta import Erase, Fragment
 from shardlog.crdt.path import RESERVED, is_within, path_keys, path_text
 from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.replication.messages import (
@@ -42,10 +36,10 @@ from shardlog.crdt.stamp import StampClock
 from shardlog.crdt.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from shardlog.collector.sidecar.config import SidecarConfig
-    from shardlog.crdt.delta import Amount, Total, Value, Write
+    from shardlog.crdt.delta import Total, Value, Write
     from shardlog.crdt.replication.messages import Report
 
 MS = 1_000_000
@@ -53,17 +47,6 @@ PROCESS_BYTES_MAX = 512
 NAMED_MAX = 1000
 """How many samples of what blades refused a log has: whoever invents reasons does not fill it."""
 _REFUSED_BY_BLADES = f"{RESERVED}/health/blade/"
-
-
-@dataclass(slots=True)
-class _Process:
-    """What is known of a process that has not said bye."""
-
-    heard_ns: int
-    lost_ns: int
-    sent_ns: int
-    published_ns: int = 0
-    is_lost: bool = False
 
 
 SidecarEffect = Persist | Publish | Answer | Log
@@ -90,8 +73,8 @@ class Sidecar:
         self._bytes_max = bytes_max
         self._clock = StampClock()
         self._version = restored.version
-        self._marks = restored.marks
-        self._processes: dict[str, _Process] = {}
+        self._ledger = Ledger(self.state, restored)
+        self._presence = Presence(config, now_ns)
         self._tick_ns = now_ns
         interval_ms = config.heartbeat_interval_ms
         self._up = Publisher(self.replica, epoch, lanes=1, interval_ms=interval_ms)
@@ -100,8 +83,6 @@ class Sidecar:
             if config.serve
             else None
         )
-        self._dirty_marks: dict[tuple[str, str], counter.Mark] = {}
-        self._dirty_entries: dict[str, Entry] = {}
         self._dirty_registers: dict[str, None] = {}
         self._store_trouble = False
         self._named = 0
@@ -116,7 +97,7 @@ class Sidecar:
         if not blade_of(process) or len(process.encode()) > PROCESS_BYTES_MAX:
             self.refuse("process", f"{process[:80]!r} is no process id", now_ns)
             return
-        self._hear(report, now_ns)
+        self._say(self._presence.hear(report, now_ns), now_ns)
         latest_ns = now_ns + self._config.max_skew_ms * MS
         for erase in report.erases:
             if self._admit(erase, latest_ns, process, now_ns):
@@ -151,7 +132,7 @@ class Sidecar:
 
     def note(self, what: str, now_ns: int) -> None:
         """Count something in this collector's own health."""
-        self._add(self._health(what), 1, now_ns, now_ns)
+        self._ledger.add(self._health(what), 1, now_ns, now_ns)
 
     def persisted(self, now_ns: int) -> None:
         """The last Persist was obeyed."""
@@ -161,11 +142,7 @@ class Sidecar:
 
     def not_persisted(self, batch: Persist, why: str, now_ns: int) -> None:
         """The last Persist failed: it goes on in memory, and its rows into the next Persist."""
-        self._dirty_marks = {
-            **{(process, path): mark for process, path, mark in batch.marks},
-            **self._dirty_marks,
-        }
-        self._dirty_entries = {**{e.path: e for e in batch.entries}, **self._dirty_entries}
+        self._ledger.put_back(batch)
         self._dirty_registers.update(dict.fromkeys(path for path, _, _ in batch.registers))
         if not self._store_trouble:
             self._store_trouble = True
@@ -180,19 +157,8 @@ class Sidecar:
         """Beat; see who has gone silent. O(processes). Steps of the clock do no harm."""
         if self._tick_ns <= now_ns < self._up.next_heartbeat_ns:
             return
-        # Whoever was paused itself has heard nobody meanwhile; a step forwards looks the same.
-        away_ns = max(now_ns - self._tick_ns - self._config.heartbeat_interval_ms * MS, 0)
-        lost_after_ns = self._config.lost_after_ms * MS
         self._tick_ns = now_ns
-        for process, known in self._processes.items():
-            known.lost_ns = min(known.lost_ns + away_ns, now_ns + lost_after_ns)
-            if not known.is_lost and now_ns >= known.lost_ns:
-                known.is_lost = True
-                self._say(process, "status", "lost", now_ns)
-            elapsed_ns = abs(known.heard_ns - known.published_ns)
-            if elapsed_ns >= self._config.presence_interval_ms * MS:
-                known.published_ns = known.heard_ns
-                self._say(process, "heard", known.heard_ns, now_ns)
+        self._say(self._presence.tick(now_ns), now_ns)
         self._beat("up", now_ns)
         if self._view is not None:
             self._beat("serve", now_ns)
@@ -203,7 +169,7 @@ class Sidecar:
         touched = self.state.take_touched()
         self._dirty_registers.update(dict.fromkeys(touched))
         fragments = list(self._fragments(touched))
-        if fragments or self._dirty_marks or self._dirty_registers:
+        if fragments or self._ledger.is_dirty or self._dirty_registers:
             effects.append(self._persist())
         effects += (Publish("up", self._up.delta(0, fragment)) for fragment in fragments)
         if self._view is not None:
@@ -217,12 +183,10 @@ class Sidecar:
     def check_invariants(self) -> None:
         """Raise AssertionError unless every entry of a counter is the sum of what was heard."""
         self.state.check_invariants()
-        assert not self._dirty_marks, "a batch is open"
+        assert not self._ledger.is_dirty, "a batch is open"
 
     def _restore(self, restored: Restored, now_ns: int) -> None:
         self.state.versions[self.replica] = self._version
-        for entry in restored.entries:
-            self.state.put(self.replica, entry)
         for path, leaf, floor in restored.registers:
             if floor is not None:
                 self.state.erase(path, *floor)
@@ -231,8 +195,7 @@ class Sidecar:
                 keys = path_keys(path)
                 is_status = keys[:2] == (RESERVED, "presence") and keys[4:] == ("status",)
                 if is_status and leaf.value == "up":
-                    lost_ns = now_ns + self._config.lost_after_ms * MS
-                    self._processes[str(keys[3])] = _Process(now_ns, lost_ns, now_ns)
+                    self._presence.expect(str(keys[3]), now_ns)
         self.state.take_touched()
 
     def _name(self, write: Write) -> None:
@@ -243,28 +206,11 @@ class Sidecar:
             self._named += 1
             self._logs.append(Log(f"{blade} refused ({reason}): {write.value!r}"))
 
-    def _hear(self, report: Report, now_ns: int) -> None:
-        process = report.process
-        if report.final:
-            self._processes.pop(process, None)
-            self._say(process, "heard", now_ns, now_ns)
-            return
-        known = self._processes.get(process)
-        if known is None:
-            known = self._processes[process] = _Process(now_ns, now_ns, report.sent_ns, now_ns)
-            self._say(process, "heard", now_ns, now_ns)
-        known.heard_ns = now_ns
-        known.lost_ns = now_ns + self._config.lost_after_ms * MS
-        known.sent_ns = max(known.sent_ns, report.sent_ns)
-        if known.is_lost:
-            known.is_lost = False
-            self._say(process, "status", "up", now_ns)
-
-    def _say(self, process: str, key: str, value: Value, now_ns: int) -> None:
-        """Write into a process' presence record, above whatever is there."""
-        self._write(
-            path_text((RESERVED, "presence", blade_of(process), process, key)), value, now_ns
-        )
+    def _say(self, said: Iterable[Said], now_ns: int) -> None:
+        """Write into the presence records of processes."""
+        for process, key, value in said:
+            path = path_text((RESERVED, "presence", blade_of(process), process, key))
+            self._write(path, value, now_ns)
 
     def _health(self, what: str) -> str:
         return f"{path_text((RESERVED, 'health', 'collector', self._config.host))}/{what}"
@@ -318,30 +264,12 @@ class Sidecar:
 
     def _count(self, process: str, total: Total, now_ns: int) -> None:
         path = total.path
-        old = self._marks.get(process, {}).get(path, counter.NEVER)
-        mark, more = old.advance(total.generation, total.amount)
-        if mark == old or not self._is_allowed(path, process, now_ns):
+        if not self._ledger.is_news(process, total) or not self._is_allowed(path, process, now_ns):
             return
         if path not in self.state.cells and not self._has_room(path, process, now_ns):
             return
-        if more and not self._add(path, more, total.born, min(total.last, now_ns)):
+        if not self._ledger.count(process, total, now_ns):
             self.refuse("overflow", f"{path!r} of {blade_of(process)}", now_ns)
-            return
-        self._marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
-
-    def _add(self, path: str, more: Amount, born: int, last: int) -> bool:
-        old = self.state.cells.get(path, {}).get(self.replica)
-        if old is None:
-            entry = Entry(path, min(born, last), last, more)
-        else:
-            entry = Entry(
-                path, min(old.born, born), max(old.last, last), counter.add(old.amount, more)
-            )
-        if not counter.fits(entry.amount):
-            return False
-        self.state.put(self.replica, entry)
-        self._dirty_entries[path] = entry
-        return True
 
     def _fragments(self, touched: list[str]) -> Iterator[Fragment]:
         """What changed, in fragments of which each is one version."""
@@ -357,20 +285,13 @@ class Sidecar:
 
     def _persist(self) -> Persist:
         leaves, floors = self.state.map.leaves, self.state.map.floors
-        persist = Persist(
-            self._version,
-            tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items()),
-            tuple(self._dirty_entries.values()),
-            tuple((path, leaves.get(path), floors.get(path)) for path in self._dirty_registers),
-        )
-        self._dirty_marks, self._dirty_entries, self._dirty_registers = {}, {}, {}
-        return persist
+        registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
+        self._dirty_registers = {}
+        return Persist(self._version, *self._ledger.take_dirty(), registers)
 
     def _beat(self, channel: Literal["up", "serve"], now_ns: int) -> None:
-        heard = [known.sent_ns for known in self._processes.values() if not known.is_lost]
-        status = HostStatus(
-            self._config.host, self.replica, "live", now_ns, min(heard, default=now_ns)
-        )
+        watermark_ns = self._presence.watermark_ns(now_ns)
+        status = HostStatus(self._config.host, self.replica, "live", now_ns, watermark_ns)
         if channel in self._beats:
             return
         if channel == "up":
