@@ -256,8 +256,11 @@ def _sole_owner(listen: str) -> Generator[None]:
         ) from error
     umask = os.umask(0o077)
     try:
-        yield
+        follow.check_ipc_path(listen)  # what is there and is somebody else's stays
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
     finally:
         os.umask(umask)
-        path.unlink(missing_ok=True)
         os.close(lock)
