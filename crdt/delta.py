@@ -67,6 +67,16 @@ class Total(msgspec.Struct, array_like=True, frozen=True, gc=False):
     amount: Amount
 
 
+class Retired(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A path whose total a process has dropped, as it is idle and acknowledged.
+
+    The generation is that of the total: one not above it is old news from then on.
+    """
+
+    path: str
+    generation: Natural
+
+
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One replica's entry of the cluster's counter at a path: the sum of its processes' totals."""
 
