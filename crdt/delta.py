@@ -101,7 +101,7 @@ class Fragment(msgspec.Struct, array_like=True, frozen=True, tag="fragment"):
     entries: list[Entry]
 
 
-def item_bytes(item: Write | Erase | Total | Entry) -> int:
+def item_bytes(item: Write | Erase | Total | Entry | Retired) -> int:
     """An upper bound of the bytes that an item takes on the wire. O(len of its value).
 
     >>> item_bytes(Write("a/b", 1, 0, "text"))
