@@ -1,0 +1,88 @@
+"""What a collector lets in: the one place where it looks at clocks, limits and who may say what.
+
+A register or floor stamped too far ahead is refused and counted. A count never is for its time; it
+is where it would be one path too many. Of what is reserved, a process may say only what is its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shardlog.crdt.delta import Erase
+from shardlog.crdt.path import RESERVED, is_within, path_text
+from shardlog.crdt.process_id import blade_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shardlog.collector.sidecar.config import SidecarConfig
+    from shardlog.crdt.delta import Write
+    from shardlog.crdt.state import State
+
+MS = 1_000_000
+PROCESS_BYTES_MAX = 512
+
+
+class Admission:
+    """Says of each item whether it comes in; `refuse(reason, detail, now_ns)` hears of others."""
+
+    def __init__(
+        self, state: State, config: SidecarConfig, refuse: Callable[[str, str, int], None]
+    ) -> None:
+        self._state = state
+        self._refuse = refuse
+        self._max_skew_ns = config.max_skew_ms * MS
+        self._paths_max = config.paths_max
+
+    def process(self, process: str, now_ns: int) -> bool:
+        """Whether this may be a process id. O(len)."""
+        if blade_of(process) and len(process.encode()) <= PROCESS_BYTES_MAX:
+            return True
+        self._refuse("process", f"{process[:80]!r} is no process id", now_ns)
+        return False
+
+    def item(self, item: Write | Erase, process: str, now_ns: int) -> bool:
+        """Whether a register or a floor comes in. O(len of its path)."""
+        path = item.path
+        if item.stamp > now_ns + self._max_skew_ns:
+            ahead_s = (item.stamp - now_ns) // (1000 * MS)
+            detail = f"the clock of {blade_of(process)} is {ahead_s} s ahead, at {path!r}"
+            self._refuse("skew", detail, now_ns)
+            return False
+        if not self._is_allowed(path, process, now_ns):
+            return False
+        known = self._state.map
+        if path in known.leaves or path in known.floors:
+            return True
+        if type(item) is Erase and known.index.has_below(path):  # it takes away more than it adds
+            return True
+        return self._has_room(path, process, now_ns)
+
+    def count(self, path: str, process: str, now_ns: int) -> bool:
+        """Whether a total that is news comes in. O(len)."""
+        return self._is_allowed(path, process, now_ns) and (
+            path in self._state.cells or self._has_room(path, process, now_ns)
+        )
+
+    def _is_allowed(self, path: str, process: str, now_ns: int) -> bool:
+        """Whether a process may say something there: of what is reserved, only of itself."""
+        if not path.startswith(RESERVED) or not is_within(path, RESERVED):
+            return True
+        blade = blade_of(process)
+        own = (
+            f"{path_text((RESERVED, 'presence', blade, process))}/",
+            f"{path_text((RESERVED, 'health', 'blade', blade))}/",
+        )
+        if path.startswith(own):
+            return True
+        self._refuse("reserved", f"{path!r} is not for {blade} to write", now_ns)
+        return False
+
+    def _has_room(self, path: str, process: str, now_ns: int) -> bool:
+        # What shardlog itself keeps has as much room again, so that users don't keep it out.
+        room = self._paths_max * (2 if path.startswith(f"{RESERVED}/") else 1)
+        if len(self._state.map.index) + len(self._state.cells) < room:
+            return True
+        detail = f"{self._paths_max} paths are held, {path!r} of {blade_of(process)} is one more"
+        self._refuse("paths", detail, now_ns)
+        return False
