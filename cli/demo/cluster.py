@@ -31,9 +31,6 @@ BLADES = (ORCHESTRATOR, *SCRAPERS, SPOTTER)
 HOST_OF = {ORCHESTRATOR: HOSTS[0], "scraper-1": HOSTS[0], "scraper-2": HOSTS[1], SPOTTER: HOSTS[1]}
 
 RESTART_AFTER_S = 1.0
-FOUND_AGAIN_S = 3.0
-"""How long after the restart of a node the others have surely found it again."""
-
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 10.0
 PORT_TRIES = 3
@@ -53,7 +50,6 @@ class Cluster:
         self.blades: dict[str, Process] = {}
         self.nodes: dict[str, Process] = {}
         self.site: Process | None = None
-        self._incomplete_at = -FOUND_AGAIN_S  # when a node was last seen missing, or restarted
         self._scratch = tempfile.TemporaryDirectory(prefix="shardlog-demo-", dir=short_folder())
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith("SHARDLOG_")
@@ -94,14 +90,11 @@ class Cluster:
     def tick(self) -> list[str]:
         """Restart the nodes that were killed a while ago; returns their names."""
         now = time.monotonic()
-        started = [
+        return [
             name
             for name, node in self.nodes.items()
             if node.restart_if_ended(now, after_s=RESTART_AFTER_S)
         ]
-        if started or not all(node.running for node in self.nodes.values()):
-            self._incomplete_at = now
-        return started
 
     def ended(self) -> list[str]:
         """What has ended though nobody stopped it, and is not started again."""
@@ -113,17 +106,7 @@ class Cluster:
         return {name: node.restarts for name, node in self.nodes.items() if node.restarts}
 
     def stop_blades(self) -> None:
-        """Stop the blades in order, each when it has ended what it was at.
-
-        Before that it waits for nodes that were killed a moment ago: a blade that ends has only a
-        second to find its collector again. Raises `Stopped` when told to stop in the meantime.
-        """
-        deadline = time.monotonic() + STOP_WITHIN_S
-        self.tick()
-        while time.monotonic() < min(self._incomplete_at + FOUND_AGAIN_S, deadline):
-            if self.stop.wait(0.05):
-                raise Stopped
-            self.tick()
+        """Stop the blades in order, each when it has ended what it was at."""
         for stage in ((ORCHESTRATOR,), SCRAPERS, (SPOTTER,)):
             self._end(self.blades[name] for name in stage if name in self.blades)
 

@@ -81,6 +81,16 @@ def test_the_counts_are_equal_whatever_happens_to_a_node(
     assert len(summary["counts"]) > 10
 
 
+def test_the_counts_are_equal_when_all_nodes_die_just_before_the_end(tmp_path: Path) -> None:
+    """The blades end while nobody hears them: what they had to say waits for the nodes."""
+    with demo(tmp_path, "--seconds", "5", "--json") as process:
+        started_asking(tmp_path)
+        time.sleep(2.2)
+        for name in ("collector-1", "collector-2", "aggregator"):
+            kill(tmp_path, name)
+        assert check_equal(process)["equal"]
+
+
 def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
     """SIGINT in the middle: exit 130, no process of it is alive, its runtime folder is gone."""
     with demo(tmp_path) as process:
