@@ -19,6 +19,8 @@ class Persist:
     marks: tuple[tuple[str, str, Mark], ...]
     entries: tuple[Entry, ...]
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...]
+    gone: tuple[str, ...] = ()
+    """The paths of entries that are no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

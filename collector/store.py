@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from shardlog.collector.batch import Persist
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY_SECONDS = 0.2
 """How long a commit waits for whoever else has the file, as a backup: the collector does not work
 meanwhile, and a batch that was not written is in the next one."""
@@ -42,7 +42,9 @@ create table mark (
 ) strict, without rowid;
 create table entry (
     path text primary key, born integer not null, last integer not null,
-    p integer not null, pn integer not null, n integer not null, nn integer not null
+    p integer not null, pn integer not null, n integer not null, nn integer not null,
+    base_p integer not null, base_pn integer not null,
+    base_n integer not null, base_nn integer not null, reset integer not null
 ) strict, without rowid;
 create table register (
     path text primary key,
@@ -97,8 +99,8 @@ class Store:
         for process, path, generation, *parts in self._db.execute("select * from mark"):
             marks.setdefault(process, {})[path] = Mark(generation, _amount(parts))
         entries = tuple(
-            Entry(path, born, last, _amount(parts))
-            for path, born, last, *parts in self._db.execute("select * from entry")
+            Entry(path, born, last, _amount(parts[:4]), _amount(parts[4:]), reset)
+            for path, born, last, *parts, reset in self._db.execute("select * from entry")
         )
         return Restored(
             replica=replica,
@@ -124,8 +126,11 @@ class Store:
                 ],
             )
             self._db.executemany(
-                "insert or replace into entry values (?, ?, ?, ?, ?, ?, ?)",
-                [(e.path, e.born, e.last, *lengthen(e.amount)) for e in batch.entries],
+                "insert or replace into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (e.path, e.born, e.last, *lengthen(e.amount), *lengthen(e.base), e.reset)
+                    for e in batch.entries
+                ],
             )
             self._db.executemany(
                 "insert or replace into register values (?, ?, ?, ?, ?, ?)",
@@ -142,6 +147,9 @@ class Store:
             self._db.executemany(
                 "delete from register where path = ?",
                 [(path,) for path, leaf, floor in batch.registers if not leaf and not floor],
+            )
+            self._db.executemany(
+                "delete from entry where path = ?", [(path,) for path in batch.gone]
             )
             self._db.execute("update replica set version = ?", (batch.version,))
 

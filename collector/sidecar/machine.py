@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from shardlog.collector.batch import Persist, Restored
+from shardlog.collector.sidecar.forgetting import Forgetting, Piece
 from shardlog.collector.sidecar.ledger import Ledger
 from shardlog.collector.sidecar.presence import Presence, Said
 from shardlog.crdt.delta import Erase, Fragment
@@ -32,6 +33,7 @@ from shardlog.crdt.replication.messages import (
 )
 from shardlog.crdt.replication.publisher import Publisher
 from shardlog.crdt.replication.view import View
+from shardlog.crdt.retention import collapsed, is_collapsed
 from shardlog.crdt.stamp import StampClock
 from shardlog.crdt.state import State
 
@@ -83,6 +85,10 @@ class Sidecar:
             if config.serve
             else None
         )
+        self._forgetting = Forgetting(
+            self.state, self._ledger, self._presence, config.retention, bytes_max
+        )
+        self._pieces: list[Piece] = []
         self._dirty_registers: dict[str, None] = {}
         self._store_trouble = False
         self._named = 0
@@ -90,6 +96,7 @@ class Sidecar:
         self._beats: dict[Literal["up", "serve"], Publish] = {}
         self._logs: list[Log] = []
         self._restore(restored, now_ns)
+        self._pieces += self._forgetting.sweep(now_ns)
 
     def receive(self, report: Report, now_ns: int) -> None:
         """Take in what a process said. O(size), each item as `State.write` or `State.put`."""
@@ -100,13 +107,16 @@ class Sidecar:
         self._say(self._presence.hear(report, now_ns), now_ns)
         latest_ns = now_ns + self._config.max_skew_ms * MS
         for erase in report.erases:
-            if self._admit(erase, latest_ns, process, now_ns):
-                self.state.erase(erase.path, erase.stamp, process)
+            if self._admit(erase, latest_ns, process, now_ns) and self.state.erase(
+                erase.path, erase.stamp, process
+            ):
+                self._ledger.reset(erase.path)
         for write in report.writes:
             if self._admit(write, latest_ns, process, now_ns):
                 if write.path.startswith(_REFUSED_BY_BLADES):
                     self._name(write)
-                self.state.write(write.path, write.stamp, process, write.value)
+                if self.state.write(write.path, write.stamp, process, write.value):
+                    self._ledger.reset(write.path)
         for total in report.totals:
             self._count(process, total, now_ns)
 
@@ -125,14 +135,12 @@ class Sidecar:
 
     def refuse(self, reason: str, detail: str, now_ns: int) -> None:
         """Count something that was turned away, and name the first of each reason."""
-        if reason not in self.refused:
-            self._logs.append(Log(f"refused ({reason}): {detail}; further ones are only counted"))
+        self._turn_away(reason, detail)
         self.note(f"refused/{reason}", now_ns)
-        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def note(self, what: str, now_ns: int) -> None:
         """Count something in this collector's own health."""
-        self._ledger.add(self._health(what), 1, now_ns, now_ns)
+        self._ledger.add(self._health(what), 1, now_ns, now_ns, now_ns)
 
     def persisted(self, now_ns: int) -> None:
         """The last Persist was obeyed."""
@@ -159,6 +167,8 @@ class Sidecar:
             return
         self._tick_ns = now_ns
         self._say(self._presence.tick(now_ns), now_ns)
+        self._forgetting.watch(self.state.touched())
+        self._pieces += self._forgetting.sweep(now_ns)
         self._beat("up", now_ns)
         if self._view is not None:
             self._beat("serve", now_ns)
@@ -168,6 +178,7 @@ class Sidecar:
         effects: list[SidecarEffect] = []
         touched = self.state.take_touched()
         self._dirty_registers.update(dict.fromkeys(touched))
+        self._forgetting.watch(touched)
         fragments = list(self._fragments(touched))
         if fragments or self._ledger.is_dirty or self._dirty_registers:
             effects.append(self._persist())
@@ -196,7 +207,7 @@ class Sidecar:
                 is_status = keys[:2] == (RESERVED, "presence") and keys[4:] == ("status",)
                 if is_status and leaf.value == "up":
                     self._presence.expect(str(keys[3]), now_ns)
-        self.state.take_touched()
+        self._forgetting.watch(self.state.take_touched())
 
     def _name(self, write: Write) -> None:
         """Tell the operator what a blade itself refused: it can't log about its own logging."""
@@ -211,6 +222,12 @@ class Sidecar:
         for process, key, value in said:
             path = path_text((RESERVED, "presence", blade_of(process), process, key))
             self._write(path, value, now_ns)
+
+    def _turn_away(self, reason: str, detail: str) -> None:
+        """Count what was turned away in the heartbeats only: what is repeated changes no state."""
+        if reason not in self.refused:
+            self._logs.append(Log(f"refused ({reason}): {detail}; further ones are only counted"))
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def _health(self, what: str) -> str:
         return f"{path_text((RESERVED, 'health', 'collector', self._config.host))}/{what}"
@@ -228,6 +245,9 @@ class Sidecar:
             detail = f"the clock of {blade_of(process)} is {ahead_s} s ahead, at {path!r}"
             self.refuse("skew", detail, now_ns)
             return False
+        if self._forgetting.is_old(path, item.stamp, now_ns):
+            self._turn_away("old", f"{path!r} of {blade_of(process)} is older than is kept")
+            return False
         if not self._is_allowed(path, process, now_ns):
             return False
         known = self.state.map
@@ -239,6 +259,9 @@ class Sidecar:
 
     def _is_allowed(self, path: str, process: str, now_ns: int) -> bool:
         """Whether a process may say something there: of what is reserved, only of itself."""
+        if is_collapsed(path):
+            self.refuse("collapsed", f"{path!r} is not for {blade_of(process)} to write", now_ns)
+            return False
         if not path.startswith(RESERVED) or not is_within(path, RESERVED):
             return True
         blade = blade_of(process)
@@ -266,13 +289,25 @@ class Sidecar:
         path = total.path
         if not self._ledger.is_news(process, total) or not self._is_allowed(path, process, now_ns):
             return
-        if path not in self.state.cells and not self._has_room(path, process, now_ns):
+        to = path
+        record = self._forgetting.is_old(path, total.last, now_ns)
+        if record is not None and not record.keeps_counters:
+            if total.last > self.state.map.floor_over(path):  # else it is erased where it was
+                to = collapsed(path, record.path)
+        elif path not in self.state.cells and not self._has_room(path, process, now_ns):
             return
-        if not self._ledger.count(process, total, now_ns):
+        if not self._ledger.count(process, total, now_ns, to):
             self.refuse("overflow", f"{path!r} of {blade_of(process)}", now_ns)
 
     def _fragments(self, touched: list[str]) -> Iterator[Fragment]:
-        """What changed, in fragments of which each is one version."""
+        """What changed, in fragments of which each is one version: first what is forgotten."""
+        for piece in self._pieces:
+            version, self._version = self._version, self._version + 1
+            self.state.versions[self.replica] = self._version
+            yield Fragment(
+                self.replica, version, self._version, [], [], [], piece.entries, piece.forgotten
+            )
+        self._pieces = []
         paths = iter(touched)
         more = bool(touched)
         while more:
@@ -287,7 +322,8 @@ class Sidecar:
         leaves, floors = self.state.map.leaves, self.state.map.floors
         registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
         self._dirty_registers = {}
-        return Persist(self._version, *self._ledger.take_dirty(), registers)
+        marks, entries = self._ledger.take_dirty()
+        return Persist(self._version, marks, entries, registers, self._ledger.take_gone())
 
     def _beat(self, channel: Literal["up", "serve"], now_ns: int) -> None:
         watermark_ns = self._presence.watermark_ns(now_ns)

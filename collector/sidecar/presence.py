@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from shardlog.crdt.process_id import blade_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -82,6 +84,17 @@ class Presence:
             if abs(known.heard_ns - known.published_ns) >= self._publish_ns:
                 known.published_ns = known.heard_ns
                 yield Said(process, "heard", known.heard_ns)
+
+    def is_alive(self, process: str) -> bool:
+        """Whether it is heard, and not lost. O(1)."""
+        known = self._processes.get(process)
+        return known is not None and not known.is_lost
+
+    def blades(self) -> set[str]:
+        """The blades of which a process is alive. O(processes)."""
+        return {
+            blade_of(process) for process, known in self._processes.items() if not known.is_lost
+        }
 
     def watermark_ns(self, now_ns: int) -> int:
         """No process that is heard has anything older that is not sent. O(processes)."""

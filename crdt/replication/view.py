@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.crdt.delta import COUNTER, ERASED, Write, item_bytes, name_bytes
+from shardlog.crdt.delta import COUNTER, Write, item_bytes, name_bytes
 from shardlog.crdt.replication.messages import LANES, Answer, Changes, Publish, Row, lane_of
 from shardlog.crdt.replication.publisher import Publisher
 
@@ -75,8 +75,8 @@ class _Batch:
     def add(self, state: State, path: str) -> None:
         shown = state.shown(path)
         if shown is None:
-            stamp, by = state.gone_by(path)
-            row = Row(path, ERASED, None, stamp, self._writer(by))
+            kind, stamp, by = state.gone_by(path)
+            row = Row(path, kind, None, stamp, self._writer(by))
         else:
             value = _sendable(shown.value) if shown.kind == COUNTER else shown.value
             row = Row(path, shown.kind, value, shown.stamp, self._writer(shown.writer))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH = Persist(
     version=3,
     marks=(("p", "n", Mark(1, 5)), ("p", "f", Mark(2, (0, 210_000_000, 0, 0)))),
-    entries=(Entry("n", 1, 2, 5), Entry("f", 1, 2, (0, 210_000_000, 0, 0))),
+    entries=(Entry("n", 1, 2, 5, 3, 1), Entry("f", 1, 2, (0, 210_000_000, 0, 0))),
     registers=(
         ("a", Leaf(1, "p", ["x", 1, b"y", float("inf")]), None),
         ("b", None, Floor(2, "p")),
