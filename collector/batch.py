@@ -1,9 +1,9 @@
-"""What a collector's machine and its store say to each other: plain data."""
+"""What a collector's machine, its store and its life files say to each other: plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from shardlog.crdt.counter import Mark
@@ -11,16 +11,44 @@ if TYPE_CHECKING:
     from shardlog.crdt.lww_map import Floor, Leaf
 
 
+class Line(NamedTuple):
+    """How far a process was heard without a hole, and the highest generation that it retired."""
+
+    last: int
+    retired: int
+
+
+UNHEARD = Line(0, -1)
+
+
+class Closed(NamedTuple):
+    """A process that has ended: `key` is a hash of its id; rows are numbered as they come."""
+
+    number: int
+    key: int
+    started_ns: int
+    closed_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Effect: write all this in one transaction. A register without leaf and floor is gone."""
+    """Effect: write all this in one transaction, in the order of the fields.
+
+    A mark that is None was retired; a register without leaf and floor is gone. Of a process that
+    has `ended` all marks and its line go. Closed ids numbered below `forgotten` go.
+    """
 
     version: int
-    marks: tuple[tuple[str, str, Mark], ...]
+    marks: tuple[tuple[str, str, Mark | None], ...]
     entries: tuple[Entry, ...]
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...]
     gone: tuple[str, ...] = ()
     """The paths of entries that are no more."""
+    lines: tuple[tuple[str, Line], ...] = ()
+    ended: tuple[str, ...] = ()
+    closed: tuple[Closed, ...] = ()
+    forgotten: int = 0
+    watermark_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +57,24 @@ class Restored:
 
     replica: str
     version: int = 0
+    watermark_ns: int = 0
     marks: dict[str, dict[str, Mark]] = field(default_factory=dict[str, "dict[str, Mark]"])
+    lines: dict[str, Line] = field(default_factory=dict[str, Line])
+    closed: tuple[Closed, ...] = ()
     entries: tuple[Entry, ...] = ()
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Effect: tell a process that the store has all its reports up to this one."""
+
+    process: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Effect: remove the life file and the exit file of a process: the store has all of it."""
+
+    process: str

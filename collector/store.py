@@ -1,13 +1,20 @@
 """A collector's store: SQLite, one transaction per batch, before anything of it is published.
 
-What is kept: the replica's name and version, per (process, path) the highest total heard, the
-replica's own entries, and the registers and floors. WAL with synchronous=FULL: a commit is one
-append and one fsync. One collector locks a store for as long as it lives.
+What is kept: the replica's name and version, per (process, path) the highest total heard, per
+process how far it was heard, the ids of those that have ended, the replica's own entries, and the
+registers and floors. WAL with synchronous=FULL: a commit is one append and one fsync. One collector
+locks a store for as long as it lives.
+
+A store that is damaged is set aside, under a name that says so, and a new one is begun. One that
+only can't be opened now, or was written by a later version, is left as it is: that is an error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
+import logging
 import os
 import secrets
 import sqlite3
@@ -16,7 +23,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shardlog.collector.batch import Restored
+from shardlog.collector.batch import Closed, Line, Restored
+from shardlog.collector.schema import SCHEMA, STEPS
 from shardlog.crdt.counter import Mark, lengthen, shorten
 from shardlog.crdt.delta import Amount, Entry
 from shardlog.crdt.errors import ConfigError
@@ -28,41 +36,27 @@ if TYPE_CHECKING:
 
     from shardlog.collector.batch import Persist
 
-SCHEMA = 2
 BUSY_SECONDS = 0.2
 """How long a commit waits for whoever else has the file, as a backup: the collector does not work
 meanwhile, and a batch that was not written is in the next one."""
 
-_TABLES = """
-create table replica (id text not null, version integer not null) strict;
-create table mark (
-    process text, path text, generation integer not null,
-    p integer not null, pn integer not null, n integer not null, nn integer not null,
-    primary key (process, path)
-) strict, without rowid;
-create table entry (
-    path text primary key, born integer not null, last integer not null,
-    p integer not null, pn integer not null, n integer not null, nn integer not null,
-    base_p integer not null, base_pn integer not null,
-    base_n integer not null, base_nn integer not null, reset integer not null
-) strict, without rowid;
-create table register (
-    path text primary key,
-    stamp integer, writer text, value blob, floor_stamp integer, floor_writer text
-) strict, without rowid;
-"""
+log = logging.getLogger("shardlog.collector")
+
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""SQLite's codes for what will be no better at the next attempt: the last is a missing table."""
 
 
 class Store:
     """The open store in a folder, which is made if it is missing.
 
     Raises:
-        ConfigError: the folder cannot be used, another collector has it, or its schema is of
-            another version.
+        ConfigError: the folder cannot be used, another collector has it, the store can't be
+            opened now, or its schema is of a later version.
     """
 
     def __init__(self, folder: str) -> None:
         self.path = Path(folder)
+        self._file = self.path / "state.sqlite"
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -75,26 +69,28 @@ class Store:
             raise ConfigError(f"{self.path}: the store can't be used: {error.strerror}") from error
         try:
             self._db = self._open()
-        except sqlite3.Error as error:
-            os.close(self._lock)
-            raise self._unreadable(error) from error
-        except ConfigError:
+        except BaseException:
             os.close(self._lock)
             raise
 
     def load(self) -> Restored:
-        """All that it holds. O(rows).
+        """All that it holds; if that is damaged, a new store, and one line in the log. O(rows).
 
         Raises:
-            ConfigError: it is damaged.
+            ConfigError: it can't be read now.
         """
         try:
             return self._load()
         except (sqlite3.Error, msgspec.MsgspecError, TypeError, ValueError) as error:
-            raise self._unreadable(error) from error
+            self._db.close()
+            self._set_aside(error)
+            self._db = self._open()
+            return self._load()
 
     def _load(self) -> Restored:
-        (replica, version) = self._db.execute("select id, version from replica").fetchone()
+        (replica, version, watermark_ns) = self._db.execute(
+            "select id, version, watermark_ns from replica"
+        ).fetchone()
         marks: dict[str, dict[str, Mark]] = {}
         for process, path, generation, *parts in self._db.execute("select * from mark"):
             marks.setdefault(process, {})[path] = Mark(generation, _amount(parts))
@@ -105,7 +101,12 @@ class Store:
         return Restored(
             replica=replica,
             version=version,
+            watermark_ns=watermark_ns,
             marks=marks,
+            lines={p: Line(*line) for p, *line in self._db.execute("select * from line")},
+            closed=tuple(
+                Closed(*row) for row in self._db.execute("select * from closed order by number")
+            ),
             entries=entries,
             registers=tuple(self._registers()),
         )
@@ -123,7 +124,12 @@ class Store:
                 [
                     (process, path, mark.generation, *lengthen(mark.amount))
                     for process, path, mark in batch.marks
+                    if mark is not None
                 ],
+            )
+            self._db.executemany(
+                "delete from mark where process = ? and path = ?",
+                [(process, path) for process, path, mark in batch.marks if mark is None],
             )
             self._db.executemany(
                 "insert or replace into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -151,34 +157,69 @@ class Store:
             self._db.executemany(
                 "delete from entry where path = ?", [(path,) for path in batch.gone]
             )
-            self._db.execute("update replica set version = ?", (batch.version,))
+            self._commit_lives(batch)
+            self._db.execute(
+                "update replica set version = ?, watermark_ns = ?",
+                (batch.version, batch.watermark_ns),
+            )
 
     def close(self) -> None:
         """Close it and let others have it."""
         self._db.close()
         os.close(self._lock)
 
-    def _unreadable(self, error: Exception) -> ConfigError:
-        return ConfigError(
-            f"{self.path}/state.sqlite: can't be read: {error}; move it away to start anew"
-        )
+    def _commit_lives(self, batch: Persist) -> None:
+        execute, executemany = self._db.execute, self._db.executemany
+        lines = [(process, *line) for process, line in batch.lines]
+        executemany("insert or replace into line values (?, ?, ?)", lines)
+        ended = [(process,) for process in batch.ended]
+        executemany("delete from mark where process = ?", ended)
+        executemany("delete from line where process = ?", ended)
+        executemany("insert or replace into closed values (?, ?, ?, ?)", batch.closed)
+        execute("delete from closed where number < ?", (batch.forgotten,))
 
     def _open(self) -> sqlite3.Connection:
-        path = self.path / "state.sqlite"
-        db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-        db.execute("pragma journal_mode = wal")
-        db.execute("pragma synchronous = full")
-        (schema,) = db.execute("pragma user_version").fetchone()
-        if schema == 0:
-            db.executescript(f"begin; {_TABLES} pragma user_version = {SCHEMA}; commit;")
-        elif schema != SCHEMA:
-            raise ConfigError(
-                f"{self.path}/state.sqlite has schema {schema}, this version reads {SCHEMA}; "
-                "use the version that wrote it, or move it away to start anew"
-            )
-        if db.execute("select count(*) from replica").fetchone() == (0,):
-            db.execute("insert into replica values (?, 0)", (secrets.token_hex(8),))
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            self._set_aside(error)
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._file, isolation_level=None, timeout=BUSY_SECONDS)
+        try:
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = full")
+            (schema,) = db.execute("pragma user_version").fetchone()
+            if schema > SCHEMA:
+                raise ConfigError(
+                    f"{self._file} has schema {schema}, this version reads {SCHEMA}; "
+                    "use the version that wrote it, or move it away to start anew"
+                )
+            if schema < SCHEMA:
+                steps = "".join(STEPS[schema:])
+                db.executescript(f"begin; {steps} pragma user_version = {SCHEMA}; commit;")
+            if db.execute("select count(*) from replica").fetchone() == (0,):
+                db.execute("insert into replica values (?, 0, 0)", (secrets.token_hex(8),))
+        except BaseException:
+            db.close()
+            raise
         return db
+
+    def _set_aside(self, error: Exception) -> None:
+        """Rename a damaged store, with its journal."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code not in _CORRUPT:
+            raise ConfigError(f"{self._file}: can't be read: {error}") from error
+        aside = next(
+            path
+            for n in itertools.count(1)
+            if not (path := self._file.with_name(f"{self._file.name}.corrupt-{n}")).exists()
+        )
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self._file}{suffix}").rename(f"{aside}{suffix}")
+        log.warning("%s is damaged (%s): kept as %s, a new one is begun", self._file, error, aside)
 
     def _registers(self) -> Iterator[tuple[str, Leaf | None, Floor | None]]:
         for path, stamp, writer, value, *floor in self._db.execute("select * from register"):

@@ -67,6 +67,16 @@ class Total(msgspec.Struct, array_like=True, frozen=True, gc=False):
     amount: Amount
 
 
+class Retired(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A path whose total a process has dropped, as it is idle and acknowledged.
+
+    The generation is that of the total: one not above it is old news from then on.
+    """
+
+    path: str
+    generation: Natural
+
+
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One replica's entry of the cluster's counter at a path: the sum of its processes' totals.
 
@@ -109,7 +119,7 @@ class Fragment(msgspec.Struct, array_like=True, frozen=True, tag="fragment"):
     forgotten: list[Forgotten] = []
 
 
-def item_bytes(item: Write | Erase | Total | Entry) -> int:
+def item_bytes(item: Write | Erase | Total | Entry | Retired) -> int:
     """An upper bound of the bytes that an item takes on the wire. O(len of its value).
 
     >>> item_bytes(Write("a/b", 1, 0, "text"))

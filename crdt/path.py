@@ -245,6 +245,10 @@ def _parse_part(text: str) -> str | tuple[str, str] | None:
     if text == "**":
         return text
     key = _parse_key(text)
+    if isinstance(key, str) and key.count("*") > text.count("\\*"):
+        raise ConfigError(
+            f"{text!r} is not a pattern: * stands for a whole key; \\* is the character itself"
+        )
     if isinstance(key, str) and _is_integer(key):
         return (key, key_text(int(key)))
     return key_text(key)

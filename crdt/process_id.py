@@ -28,3 +28,13 @@ def blade_of(process: str) -> str:
     'scraper-1'
     """
     return process.rpartition("@")[0]
+
+
+def started_ns(process: str) -> int:
+    """When the process started, wall-clock ns; 0 where the id does not say. O(len).
+
+    >>> started_ns("scraper-1@node-7:6f1c:4711:17:9b1d"), started_ns("scraper-1@node-7")
+    (17, 0)
+    """
+    fields = process.rpartition("@")[2].split(":")
+    return int(fields[3]) if len(fields) == 5 and fields[3].isdecimal() else 0

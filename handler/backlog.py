@@ -5,25 +5,24 @@ what is below it. A scalar that gives way to `{}` leaves its floor behind. No ot
 on what would be visible.
 
 A floor ends the generation of the process's own counters at and below it. What was counted before
-and not sent yet moves to `ended`; what comes later starts a new generation from zero.
+and not sent yet moves to `ended`; what comes later starts a new generation from zero. So does what
+comes after a total was retired, which then waits as a note of that.
 """
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import Erase, Total, Write, item_bytes
+from shardlog.crdt.delta import Erase, Retired, Total, Write, item_bytes
 from shardlog.handler.path_tree import PathTree
-from shardlog.handler.shelf import Shelf
+from shardlog.handler.shelf import UNSENT, Shelf, with_generation
 
 if TYPE_CHECKING:
     from shardlog.crdt.delta import Amount
+    from shardlog.crdt.replication.messages import Report
     from shardlog.handler.shelf import Item
-
-UNSENT = 0
-"""The generation of a total that no frame has carried yet."""
 
 
 class Limits(NamedTuple):
@@ -40,7 +39,7 @@ class Backlog:
     refused the item, if one did; `own` items are let through.
     """
 
-    __slots__ = ("_limits", "_tree", "ended", "erases", "totals", "writes")
+    __slots__ = ("_limits", "_tree", "ended", "erases", "retired", "totals", "writes")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -49,12 +48,11 @@ class Backlog:
         self.erases: Shelf[Erase] = Shelf()
         self.totals: Shelf[Total] = Shelf()
         self.ended: Shelf[Total] = Shelf()
+        self.retired: Shelf[Retired] = Shelf()
 
     def has_unsent(self) -> bool:
         """Whether anything waits. O(1)."""
-        return bool(
-            self.totals.unsent or self.writes.unsent or self.erases.unsent or self.ended.unsent
-        )
+        return any(shelf.unsent for shelf in self._shelves())
 
     def erase(self, erase: Erase) -> str | None:
         """Take in a floor. O(1) where nothing is kept at or below it, else O(depth + dropped)."""
@@ -92,13 +90,57 @@ class Backlog:
         self.totals.replace(Total(path, old.generation, old.born, stamp, total))
         return None
 
+    def put_back(self, report: Report) -> None:
+        """What is in the report, if it is the newest, was not sent after all. O(its items)."""
+        self.erases.put_back(report.erases)
+        self.writes.put_back(report.writes)
+        self.retired.put_back(report.retired)
+        for shelf in (self.totals, self.ended):
+            shelf.put_back(report.totals)
+            for total in report.totals:
+                held = shelf.items.get(total.path)
+                if held is not None and held.generation == report.sequence:
+                    shelf.items[total.path] = with_generation(held, UNSENT)
+
+    def discard(self, report: Report) -> list[str]:
+        """Drop what is in the report; its paths. O(its items)."""
+        paths: list[str] = []
+        for shelf, items in (
+            (self.erases, report.erases),
+            (self.writes, report.writes),
+            (self.totals, report.totals),
+            (self.ended, report.totals),
+            (self.retired, report.retired),
+        ):
+            for item in items:
+                shelf.drop(item.path)
+                self.tidy(item.path)
+            paths += [item.path for item in items if shelf is not self.ended]
+        return paths
+
+    def acknowledge(self, sequence: int) -> None:
+        """What was sent up to this report has arrived; totals stay. O(what has arrived)."""
+        for _ in self.totals.acknowledge(sequence):
+            pass
+        for shelf in (self.ended, self.writes, self.erases, self.retired):
+            for path in shelf.acknowledge(sequence):
+                shelf.drop(path)
+                self.tidy(path)
+
+    def retire(self, before_ns: float) -> None:
+        """Drop totals that have arrived and were sent before, and note that. O(retired)."""
+        for total in self.totals.drop_known(before_ns):
+            self.tidy(total.path)
+            note = Retired(total.path, total.generation)
+            self.retired.put(note, item_bytes(note))
+
     def repeat(self) -> None:
-        """All that is still here waits again. O(items)."""
-        for shelf in (self.ended, self.erases, self.writes, self.totals):
+        """All that is not known to have arrived waits again. O(items)."""
+        for shelf in self._shelves():
             shelf.repeat()
 
     def drop_sent(self, before_ns: float) -> None:
-        """Forget what was sent before, totals excepted. O(forgotten)."""
+        """Forget what was sent before, totals and retired ones excepted. O(forgotten)."""
         for shelf in (self.ended, self.writes, self.erases):
             for path in shelf.drop_sent(before_ns):
                 self.tidy(path)
@@ -110,11 +152,8 @@ class Backlog:
 
     def size(self) -> tuple[int, int]:
         """How many items are held, and an upper bound of their bytes. O(1)."""
-        writes, erases, totals, ended = self.writes, self.erases, self.totals, self.ended
-        return (
-            len(writes.items) + len(erases.items) + len(totals.items) + len(ended.items),
-            writes.bytes + erases.bytes + totals.bytes + ended.bytes,
-        )
+        shelves = self._shelves()
+        return sum(len(shelf.items) for shelf in shelves), sum(shelf.bytes for shelf in shelves)
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the shelves, the tree and the floors agree. O(items)."""
@@ -122,7 +161,7 @@ class Backlog:
         for shelf in (self.writes, self.erases, self.totals):
             tree.add_all(shelf.items)
         assert tree == self._tree
-        for shelf in (self.writes, self.erases, self.totals, self.ended):
+        for shelf in self._shelves():
             shelf.check_invariants()
         for erase in self.erases.items.values():
             for path in (erase.path, *self._tree.below(erase.path)):
@@ -134,6 +173,9 @@ class Backlog:
         for total in (*self.totals.items.values(), *self.ended.items.values()):
             assert counter.fits(total.amount)
             assert total.born <= total.last
+
+    def _shelves(self) -> tuple[Shelf[Any], ...]:
+        return self.totals, self.writes, self.erases, self.ended, self.retired
 
     def _put(
         self, shelf: Shelf[Item], item: Item, *, own: bool = False, displaces: bool = False

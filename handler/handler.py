@@ -18,20 +18,18 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from shardlog.crdt.endpoint import check_address, collector_listen
-from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.process_id import process_id
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 from shardlog.handler import shell
 from shardlog.handler.link import Link
 from shardlog.handler.outbox import Outbox, Pace
+from shardlog.handler.settings import boot, settings_of
 from shardlog.handler.shard import ShardReader, refusal
-from shardlog.handler.values import whole_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from shardlog.crdt.delta import Value
 
@@ -67,12 +65,12 @@ class ShardHandler(logging.Handler):
         level: int | str = logging.NOTSET,
         insecure: bool = False,
     ) -> None:
-        settings = _settings(os.environ, endpoint, blade, loggers, insecure)
+        settings = settings_of(os.environ, endpoint, blade, loggers, insecure)
         self.endpoint = settings.endpoint
         self.blade = settings.blade
         self._reader = ShardReader(settings.blade, settings.loggers)
         # Now, and not in the first log call, which a signal handler may be in: both load modules.
-        self._host, self._boot = settings.host, _boot()
+        self._host, self._boot = settings.host, boot()
         self._nesting = _Nesting()
         self._failures: deque[str] = deque(maxlen=1000)
         self._closed = False
@@ -128,7 +126,8 @@ class ShardHandler(logging.Handler):
     def close(self) -> None:
         """Send what is left and say bye; later records are refused. Idempotent.
 
-        Takes 1.5 s at most, with no collector 0.5 s.
+        Takes 1.5 s at most, with no collector 0.5 s. Beside an ipc endpoint, what the collector has
+        not stored by then waits in a file for it.
         """
         self._closed = True
         link = self.link
@@ -192,65 +191,3 @@ def _close_at_child_exit(handler: ShardHandler) -> None:
     if process.parent_process() is not None:
         util: Any = sys.modules["multiprocessing.util"]
         util.Finalize(None, handler.close, exitpriority=100)
-
-
-class _Settings(NamedTuple):
-    endpoint: str
-    blade: str
-    host: str
-    loggers: Sequence[str] | None
-
-
-def _settings(
-    environ: Mapping[str, str],
-    endpoint: str | None,
-    blade: str | None,
-    loggers: Sequence[str] | None,
-    insecure: bool,
-) -> _Settings:
-    """Argument, else variable, else file, else default."""
-    endpoint = endpoint or environ.get("SHARDLOG_ENDPOINT")
-    blade = blade or environ.get("SHARDLOG_BLADE")
-    file = environ.get("SHARDLOG_CONFIG")
-    if file:
-        from shardlog.crdt.config import parse_config
-
-        try:
-            with open(file, encoding="utf-8") as opened:  # noqa: PTH123 - pathlib is slow to load
-                text = opened.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"SHARDLOG_CONFIG: {file}: {error}") from error
-        config = parse_config(text, file).handler
-        endpoint = endpoint or config.endpoint
-        blade = blade or config.blade
-        loggers = config.loggers if loggers is None else loggers
-        insecure = insecure or config.insecure
-    if endpoint is None:
-        from tempfile import gettempdir
-
-        endpoint = collector_listen(environ, os.getuid(), gettempdir())
-    endpoint = check_address(endpoint, insecure=insecure)
-    if endpoint.startswith("ipc://"):
-        _check_owner(os.path.dirname(endpoint.removeprefix("ipc://")))  # noqa: PTH120
-    machine = os.uname().nodename
-    host = environ.get("SHARDLOG_HOST") or machine
-    return _Settings(endpoint, whole_text(blade or machine), whole_text(host), loggers)
-
-
-def _check_owner(folder: str) -> None:
-    """Raise ConfigError if another user made the folder, and so could listen in it."""
-    try:
-        owner = os.stat(folder).st_uid  # noqa: PTH116
-    except OSError:
-        return  # whoever makes it later makes it for himself
-    if owner not in (0, os.getuid()):
-        raise ConfigError(f"{folder} belongs to user {owner}, who would read all; use another")
-
-
-def _boot() -> str:
-    """What tells two lives of this host apart, as far as the system says."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:  # noqa: PTH123
-            return boot.read(8)
-    except OSError:
-        return ""

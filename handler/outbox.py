@@ -5,9 +5,14 @@ newest register, the newest floor and the counter's total. Writes to one path co
 newest, counts to their sum, so that memory is bounded by the number of distinct paths however long
 nobody listens; this is a delta buffer whose deltas are joined as they come (Almeida et al., "Delta
 State Replicated Data Types", 2016, section 5). Everything in a report is absolute: it may be sent
-again, and after a reconnect it is, since nothing tells what of it arrived. Totals are kept for the
-life of the process, what else was sent for a time window, which stands still while the link is
-down.
+again, and after a reconnect all that is not acknowledged is. What is acknowledged is dropped, but
+for totals: these stay until they are idle, and are then said to be retired. Without a life file
+nothing tells what arrived: totals are kept for the life of the process, what else was sent for a
+time window, which stands still while the link is down.
+
+A receiver ignores a total that it does not hold and whose generation is not above the highest that
+was retired. So nothing is retired before an acknowledgement covers a whole repetition: then no
+total of an earlier generation can be under way any more.
 
 How items displace one another is said in `shardlog.handler.backlog`. Where a floor ends the
 generation of a counter, the receiver must hear the old total, the floor and the new total in this
@@ -17,24 +22,26 @@ carries ended totals carries nothing else; and totals wait until all floors are 
 Times. `now_ns` is a reading of a monotonic clock, for intervals; `wall_ns` is what stamps are made
 of, and may jump.
 
-Known anomalies. Registers that were sent longer than the window before the link broke and yet were
-not read by the receiver are lost with it; totals never are.
+Known anomalies. Without a life file, registers that were sent longer than the window before the
+link broke and yet were not read by the receiver are lost with it; totals never are.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from shardlog.crdt.delta import Erase, Total, Write
+from shardlog.crdt.delta import Erase, Write
 from shardlog.crdt.path import RESERVED, path_text
 from shardlog.crdt.replication.messages import Report
 from shardlog.crdt.stamp import StampClock
-from shardlog.handler.backlog import UNSENT, Backlog, Limits
+from shardlog.handler.backlog import Backlog, Limits
+from shardlog.handler.shelf import UNSENT, Sent, take_totals
 
 if TYPE_CHECKING:
-    from shardlog.crdt.delta import Value
+    from collections.abc import Iterator
+
+    from shardlog.crdt.delta import Retired, Value
     from shardlog.handler.shard import Shard
-    from shardlog.handler.shelf import Shelf
 
 MS = 1_000_000
 SAMPLE_CHARACTERS = 300
@@ -46,12 +53,14 @@ class Pace(NamedTuple):
     report_bytes: int = 256 << 10
     heartbeat_interval_ms: int = 1_000
     repeat_window_ms: int = 60_000
+    idle_ms: int = 600_000
 
 
 class Outbox:
     """The buffer of one process: `receive` shards, send each `next_report`, `put_back` what failed.
 
-    It starts unconnected; the first report is due when `receive_connected` was called.
+    It starts unconnected; the first report is due when `receive_connected` was called. `has_life`
+    is to be set where there is a life file, that is, where acknowledgements come from.
     """
 
     def __init__(
@@ -65,6 +74,7 @@ class Outbox:
     ) -> None:
         self.process = process
         self.connected = False
+        self.has_life = False
         self.refused: dict[str, int] = {}
         self._presence = presence
         self._presence_path = path_text((RESERVED, "presence", blade, process))
@@ -72,7 +82,9 @@ class Outbox:
         self._pace = pace
         self._clock = StampClock()
         self._backlog = Backlog(limits)
-        self._sequence = 0
+        self._sequence = self._acknowledged = 0
+        self._follows = 0  # the last report on this connection
+        self._whole = 0  # the one that ended its repetition
         self._complete_ns = self._complete_before_ns = 0
         self._closing = False
         self._final_is_due = False
@@ -106,8 +118,9 @@ class Outbox:
         self._backlog.count(path, stamp, times, own=True)
 
     def receive_connected(self, wall_ns: int) -> None:
-        """A link is up; whoever is there may know nothing, so all is sent again. O(items)."""
+        """A link is up; nothing tells what of the rest arrived, so it is sent again. O(items)."""
         self.connected = True
+        self._follows = self._whole = 0
         self._final_is_due = self._closing
         self._complete_ns = self._complete_before_ns = 0
         self._backlog.repeat()
@@ -116,6 +129,12 @@ class Outbox:
     def receive_disconnected(self) -> None:
         """The link is down: nothing that was sent is forgotten until it is up again."""
         self.connected = False
+
+    def receive_acknowledged(self, sequence: int) -> None:
+        """All up to this report of this connection is stored; one not sent is ignored. O(that)."""
+        if self._acknowledged < sequence <= self._follows:
+            self._acknowledged = sequence
+            self._backlog.acknowledge(sequence)
 
     def receive_close(self, wall_ns: int) -> None:
         """The process ends: say so, in a last report that is marked as final."""
@@ -126,14 +145,22 @@ class Outbox:
         """Whether anything waits that is more than a sign of life. O(1)."""
         return self._final_is_due or self._backlog.has_unsent()
 
+    def has_unacknowledged(self) -> bool:
+        """Whether anything that was said, or is to be said, may not have arrived. O(1)."""
+        return self.has_unsent() or self._acknowledged < self._follows
+
     def next_timer_ns(self) -> int:
         """When a report is due even if nothing happens."""
         return self._next_heartbeat_ns
 
     def handle_timer(self, now_ns: int) -> None:
-        """Forget what was sent longer ago than the window. O(forgotten)."""
-        if self.connected:
+        """Retire what is idle, or forget what was sent longer ago than the window. O(dropped)."""
+        if not self.connected:
+            return
+        if not self.has_life:
             self._backlog.drop_sent(now_ns - self._pace.repeat_window_ms * MS)
+        elif 0 < self._whole <= self._acknowledged:
+            self._backlog.retire(now_ns - self._pace.idle_ms * MS)
 
     def next_report(self, now_ns: int, wall_ns: int) -> Report | None:
         """The next report to send, None if there is nothing to say; its sequence is then used up.
@@ -141,52 +168,50 @@ class Outbox:
         What is in it counts as sent unless it is put back. Its `sent_ns` is a time up to which all
         is said: it stands still until the last of several reports. O(its items).
         """
-        if not self.has_unsent() and now_ns < self._next_heartbeat_ns:
+        if not self.has_unsent() and (self._closing or now_ns < self._next_heartbeat_ns):
             return None
         self._sequence += 1
+        sent = Sent(self._sequence, now_ns)
         self._next_heartbeat_ns = now_ns + self._pace.heartbeat_interval_ms * MS
         backlog, budget = self._backlog, self._pace.report_bytes
         writes: list[Write] = []
         erases: list[Erase] = []
+        retired: list[Retired] = []
         if backlog.ended.unsent:
-            totals = self._take_totals(backlog.ended, budget, now_ns)
+            totals, _ = take_totals(backlog.ended, budget, sent)
         else:
-            erases, budget = backlog.erases.take(budget, now_ns)
-            writes, budget = backlog.writes.take(budget, now_ns)
-            totals = self._take_totals(backlog.totals, budget, now_ns)
+            erases, budget = backlog.erases.take(budget, sent)
+            writes, budget = backlog.writes.take(budget, sent)
+            totals, budget = take_totals(backlog.totals, budget, sent)
+            retired, budget = backlog.retired.take(budget, sent)
         final = False
         if not backlog.has_unsent():
             self._complete_before_ns, self._complete_ns = self._complete_ns, wall_ns
             final, self._final_is_due = self._final_is_due, False
-        return Report(
-            self.process, self._sequence, self._complete_ns, final, writes, erases, totals
-        )
+            self._whole = self._whole or self._sequence
+        follows, self._follows = self._follows, self._sequence
+        head = (self.process, self._sequence, self._complete_ns, final)
+        return Report(*head, writes, erases, totals, follows, retired)
+
+    def last_reports(self, now_ns: int, wall_ns: int) -> Iterator[Report]:
+        """All that is not acknowledged, once more, as on a new connection; the last is final.
+
+        To be called at the very end, after `receive_close`. O(items).
+        """
+        self.receive_connected(wall_ns)
+        while (report := self.next_report(now_ns, wall_ns)) is not None:
+            yield report
 
     def put_back(self, report: Report) -> None:
         """The newest report was not sent: what is in it waits again. O(its items)."""
-        backlog = self._backlog
-        backlog.erases.put_back(report.erases)
-        backlog.writes.put_back(report.writes)
-        backlog.totals.put_back(report.totals)
-        backlog.ended.put_back(report.totals)
-        self._final_is_due |= report.final
+        self._backlog.put_back(report)
         self._complete_ns = self._complete_before_ns
+        self._withdraw(report)
 
     def discard(self, report: Report, why: str, wall_ns: int) -> None:
         """The newest report cannot be sent, ever: what is in it is refused. O(its items)."""
-        backlog = self._backlog
-        for erase in report.erases:
-            backlog.erases.drop(erase.path)
-        for write in report.writes:
-            backlog.writes.drop(write.path)
-        for total in report.totals:
-            backlog.totals.drop(total.path)
-            backlog.ended.drop(total.path)
-        paths = [item.path for items in (report.erases, report.writes) for item in items]
-        paths += (total.path for total in report.totals)
-        for path in paths:
-            backlog.tidy(path)
-        self.refuse("encoding", len(paths), why, wall_ns)
+        self.refuse("encoding", len(self._backlog.discard(report)), why, wall_ns)
+        self._withdraw(report)
 
     def size(self) -> tuple[int, int]:
         """How many items are held, and an upper bound of their bytes. O(1)."""
@@ -199,6 +224,14 @@ class Outbox:
         for shelf in (backlog.totals, backlog.ended):
             assert all(shelf.items[path].generation != UNSENT for path in shelf.sent)
             assert all(total.generation <= self._sequence for total in shelf.items.values())
+        assert self._whole <= self._follows <= self._sequence
+        assert self._acknowledged <= self._sequence
+
+    def _withdraw(self, report: Report) -> None:
+        self._follows = report.follows
+        self._final_is_due |= report.final
+        if self._whole == report.sequence:
+            self._whole = 0
 
     def _check(self, path: str, reason: str | None) -> None:
         if reason is not None:
@@ -213,13 +246,3 @@ class Outbox:
         stamp = self._clock.stamp(wall_ns)
         for key, value in {**self._presence, "status": status}.items():
             self._say(f"{self._presence_path}/{key}", stamp, value)
-
-    def _take_totals(self, shelf: Shelf[Total], budget: int, now_ns: int) -> list[Total]:
-        """Totals to send; a new one's generation is the sequence of this report."""
-        totals, _ = shelf.take(budget, now_ns)
-        for at, total in enumerate(totals):
-            if total.generation == UNSENT:
-                totals[at] = shelf.items[total.path] = Total(
-                    total.path, self._sequence, total.born, total.last, total.amount
-                )
-        return totals

@@ -13,7 +13,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from shardlog.crdt.path import path_text
+from shardlog.crdt.path import Pattern, path_text
 from shardlog.monitor.change import ABSENT
 from shardlog.monitor.replica import Selection
 
@@ -37,6 +37,7 @@ class Watch:
     """
 
     def __init__(self, pattern: str = "**", owner: object = None) -> None:
+        Pattern(pattern)  # as it stands: below, a backslash at its end would escape the slash
         self._selection = Selection(f"{pattern}/**" if pattern else "**")
         self._owner = owner
         self._changed = threading.Condition()

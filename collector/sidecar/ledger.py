@@ -4,57 +4,99 @@ Theory. Per (process, path) the highest total heard is kept as a mark; only what
 beyond it is added to the replica's own entry of that path. Totals are absolute, so a report may
 come twice, late or in another order and adds nothing the second time (Almeida and Baquero,
 "Scalable Eventually Consistent Counters over Unreliable Networks", 2013, section 4, do the same
-with a handoff). Marks and entries change together and are persisted together.
+with a handoff). Marks, lines, closed ids and entries change together and are persisted together.
+
+A mark goes when its process says that the path is retired: it does so only of what is acknowledged,
+so that everything which it ever sent of that generation is in the entry already. What is kept is
+one number per process, its highest retired generation: a total without a mark and not above it is
+old. All marks of a process go, its line too, when it has ended: then its id is closed.
+
+The chain: a report that follows the last one in line, or begins a repetition of all that is not
+acknowledged (`follows` 0), moves the line. A report behind a hole is taken in, and moves nothing;
+one that is late never moves it back.
+
+What is owed to processes, an acknowledgement or the removal of their files, is owed from the moment
+at which a batch is taken, and is due once a batch is persisted: `take_due` hands it out then. A
+batch that failed is in the next one, so what it owed is due with that.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shardlog.collector.batch import UNHEARD, Acknowledge, Persist, Remove
+from shardlog.collector.sidecar.closed import ClosedIds
 from shardlog.crdt import counter
 from shardlog.crdt.delta import Entry
 from shardlog.crdt.entry import count_on, difference, is_counted, reset_by
 
 if TYPE_CHECKING:
-    from shardlog.collector.batch import Persist, Restored
-    from shardlog.crdt.delta import Amount, Total
+    from shardlog.collector.batch import Closed, Line, Restored
+    from shardlog.crdt.delta import Amount, Retired, Total
+    from shardlog.crdt.lww_map import Floor, Leaf
+    from shardlog.crdt.replication.messages import Report
     from shardlog.crdt.state import State
 
 
 class Ledger:
-    """The marks of a replica; its entries are in `state`, where followers' snapshots find them."""
+    """Marks, lines and closed ids of a replica; its entries are in `state`, for snapshots."""
 
     def __init__(self, state: State, restored: Restored) -> None:
         self.replica = restored.replica
+        self.lines = restored.lines
+        self.marks = restored.marks
+        self.closed = ClosedIds(restored.closed, restored.watermark_ns)
         self._state = state
-        self._marks = restored.marks
-        self._dirty_marks: dict[tuple[str, str], counter.Mark] = {}
+        self._is_dirty = False
+        self._dirty_marks: dict[tuple[str, str], counter.Mark | None] = {}
         self._dirty_entries: dict[str, Entry] = {}
         self._gone: dict[str, None] = {}
+        self._dirty_lines: dict[str, None] = {}
+        self._ended: dict[str, None] = {}
+        self._dirty_closed: list[Closed] = []
+        self._owed: dict[str, Acknowledge | Remove] = {}
+        self._due: dict[str, Acknowledge | Remove] = {}
         for entry in restored.entries:
             state.put(self.replica, entry)
 
     @property
     def is_dirty(self) -> bool:
-        """Whether anything is to be persisted."""
-        return bool(self._dirty_marks or self._dirty_entries or self._gone)
+        """Whether anything is to be persisted now; a line that only moved goes with the next."""
+        return self._is_dirty
+
+    def knows(self, process: str) -> bool:
+        """Whether a process was heard, or seen alive, and is not closed. O(1)."""
+        return process in self.lines
+
+    def last(self, process: str) -> int:
+        """The sequence up to which nothing of a process is missing. O(1)."""
+        return self.lines.get(process, UNHEARD).last
+
+    def know(self, process: str) -> None:
+        """A process is there, so it is not one that was closed and forgotten. O(1)."""
+        if process not in self.lines:
+            self._move(process, UNHEARD)
 
     def is_news(self, process: str, total: Total) -> bool:
         """Whether hearing this total would change anything. O(1)."""
-        old = self._mark(process, total.path)
+        old = self.marks.get(process, {}).get(total.path)
+        if old is None:
+            return total.generation > self.lines.get(process, UNHEARD).retired
         return old.advance(total.generation, total.amount)[0] != old
 
     def count(self, process: str, total: Total, now_ns: int, to: str | None = None) -> bool:
-        """Hear a total; False if the sum is too large to be kept, and nothing changed. O(depth).
+        """Hear a total that is news; False if the sum is too large to be kept. O(depth).
 
-        A stamp ahead of `now_ns` is cut to it. What is new is added at the path `to`, if that is
-        another than the total's own.
+        Nothing changes then. A stamp ahead of `now_ns` is cut to it. What is new is added at the
+        path `to`, if that is another than the total's own.
         """
         path = total.path
-        mark, more = self._mark(process, path).advance(total.generation, total.amount)
+        old = self.marks.get(process, {}).get(path, counter.NEVER)
+        mark, more = old.advance(total.generation, total.amount)
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
             return False
-        self._marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
+        self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
+        self._is_dirty = True
         return True
 
     def add(self, path: str, more: Amount, born: int, last: int, now_ns: int) -> bool:
@@ -82,6 +124,7 @@ class Ledger:
         """
         old = self._state.cells[path][self.replica]
         self._gone[path] = None
+        self._is_dirty = True
         self._dirty_entries.pop(path, None)
         floor = self._state.map.floor_over(path)
         if not is_counted(old) or old.last <= floor:
@@ -90,19 +133,80 @@ class Ledger:
             return self._state.cells[to][self.replica]
         return None
 
-    def take_gone(self) -> tuple[str, ...]:
-        """The paths whose entries are no more, since the last call. O(their number)."""
-        gone, self._gone = tuple(self._gone), {}
-        return gone
+    def retire(self, process: str, retired: Retired) -> None:
+        """Drop the mark of a path that a process has dropped. O(1)."""
+        rows = self.marks.get(process, {})
+        row = rows.get(retired.path)
+        if row is not None and row.generation == retired.generation:
+            del rows[retired.path]
+            self._dirty_marks[process, retired.path] = None
+            self._is_dirty = True
+            if not rows:
+                del self.marks[process]
+        line = self.lines.get(process, UNHEARD)
+        if retired.generation > line.retired:
+            self._move(process, line._replace(retired=retired.generation))
+            self._is_dirty = True
+
+    def follow(self, report: Report) -> None:
+        """A report was taken in: move the line of its process if nothing is missing. O(1)."""
+        if report.process not in self.lines:
+            self.know(report.process)
+            self._is_dirty = True
+        line = self.lines[report.process]
+        if report.follows in (0, line.last) and report.sequence > line.last:
+            self._move(report.process, line._replace(last=report.sequence))
+            self._owed[report.process] = Acknowledge(report.process, report.sequence)
+            # One that carries nothing is no reason to wait for the disk.
+            self._is_dirty = self._is_dirty or bool(
+                report.final or report.writes or report.erases or report.totals
+            )
+
+    def close(self, process: str, now_ns: int) -> None:
+        """A process has ended, and all of it is in: its rows go. O(its rows).
+
+        One that is closed already is only owed the removal of its files again.
+        """
+        self._owed[process] = Remove(process)
+        self._is_dirty = True
+        self._ended[process] = None
+        self.marks.pop(process, None)
+        self.lines.pop(process, None)
+        self._dirty_lines.pop(process, None)
+        if process not in self.closed:
+            self._dirty_closed.append(self.closed.add(process, now_ns))
+
+    def forget(self, now_ns: int) -> None:
+        """Forget closed ids that are a day old."""
+        if self.closed.forget(now_ns):
+            self._is_dirty = True
 
     def take_dirty(
-        self,
-    ) -> tuple[tuple[tuple[str, str, counter.Mark], ...], tuple[Entry, ...]]:
-        """The marks and entries that changed since the last call. O(their number)."""
-        marks = tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items())
-        entries = tuple(self._dirty_entries.values())
-        self._dirty_marks, self._dirty_entries = {}, {}
-        return marks, entries
+        self, version: int, registers: tuple[tuple[str, Leaf | None, Floor | None], ...]
+    ) -> Persist:
+        """All that changed since the last call, and these registers. O(its rows)."""
+        batch = Persist(
+            version,
+            tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items()),
+            tuple(self._dirty_entries.values()),
+            registers,
+            gone=tuple(self._gone),
+            lines=tuple((process, self.lines[process]) for process in self._dirty_lines),
+            ended=tuple(self._ended),
+            closed=tuple(self._dirty_closed),
+            forgotten=self.closed.forgotten,
+            watermark_ns=self.closed.watermark_ns,
+        )
+        self._dirty_marks, self._dirty_entries, self._dirty_lines = {}, {}, {}
+        self._gone, self._ended, self._dirty_closed, self._is_dirty = {}, {}, [], False
+        self._due |= self._owed
+        self._owed = {}
+        return batch
+
+    def take_due(self) -> list[Acknowledge | Remove]:
+        """The last batch is persisted: what its processes are owed. O(its processes)."""
+        due, self._due = self._due, {}
+        return list(due.values())
 
     def put_back(self, batch: Persist) -> None:
         """What of a batch could not be persisted is to be persisted again. O(batch)."""
@@ -113,11 +217,18 @@ class Ledger:
         )
         entries = {entry.path: entry for entry in batch.entries if entry.path not in self._gone}
         self._dirty_entries = entries | self._dirty_entries
+        lines = {process: None for process, _ in batch.lines if process in self.lines}
+        self._dirty_lines = lines | self._dirty_lines
+        self._ended = dict.fromkeys(batch.ended) | self._ended
+        self._dirty_closed = [*batch.closed, *self._dirty_closed]
+        self._is_dirty = True
 
     def _put(self, entry: Entry) -> None:
         self._state.put(self.replica, entry)
         self._dirty_entries[entry.path] = entry
         self._gone.pop(entry.path, None)
+        self._is_dirty = True
 
-    def _mark(self, process: str, path: str) -> counter.Mark:
-        return self._marks.get(process, {}).get(path, counter.NEVER)
+    def _move(self, process: str, line: Line) -> None:
+        self.lines[process] = line
+        self._dirty_lines[process] = None

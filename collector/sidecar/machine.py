@@ -1,55 +1,51 @@
 """The collector's machine: the reports of a host's processes become its state and its stream.
 
 Theory of operation. The collector's store is one replica of the cluster's counter, kept by its
-`Ledger`. Registers and floors merge into the state as they are. `Presence` knows who is there.
+`Ledger`. Registers and floors merge into the state as they are, as far as `Admission` lets them in.
+`Presence` knows who is there, `Forgetting` what is due, `Notes` are the collector's own words,
+`Outlet` tells those who follow.
 
 Reports are taken in one after the other; `take_effects` closes the batch. Its effects are to be
-obeyed in order: Persist (one transaction: marks, entries and registers together) BEFORE Publish,
-so that nothing is seen that a restart would take back, and Answer last, so that a snapshot holds
-nothing that was not published. The replica's version counts the fragments that it published.
+obeyed in order: Persist (one transaction: marks, lines, closed ids, entries and registers, those
+that are gone too) BEFORE Publish, so that nothing is seen that a restart would take back, and
+Answer last, so that a snapshot holds nothing that was not published.
 
-The clock is looked at once, here, at admission: a register or floor stamped too far ahead is
-refused and counted; a count's stamp is cut to now instead, for a count is never refused for its
-time.
+Whether Persist succeeded is told at once, before anything more is handed in. `persisted` returns
+what is due from then on, to be obeyed: Acknowledge, which lets a process forget what it sent, and
+Remove, which takes away the files that a process left. Neither is ever due before the transaction
+that holds what it is about; after a Persist that failed, nothing is, until a later one has
+succeeded. A crash in between is harmless: an acknowledgement that was not written is one of the
+next, and files that were not removed are found to be those of a closed id.
+
+The end of a process: its reports first, those of its exit file too, then its status, its marks, its
+line and its closed id, in one batch.
+
+What fell due while no collector was there is forgotten in the first batch: before anybody is told
+anything, but after it was seen who lives.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Persist, Restored
+from shardlog.collector.batch import Acknowledge, Persist, Remove, Restored
+from shardlog.collector.sidecar.admission import Admission
 from shardlog.collector.sidecar.forgetting import Forgetting, Piece
 from shardlog.collector.sidecar.ledger import Ledger
-from shardlog.collector.sidecar.presence import Presence, Said
-from shardlog.crdt.delta import Erase, Fragment
-from shardlog.crdt.path import RESERVED, is_within, path_keys, path_text
+from shardlog.collector.sidecar.notes import Notes
+from shardlog.collector.sidecar.outlet import Channel, Outlet
+from shardlog.collector.sidecar.presence import Presence
+from shardlog.crdt.path import RESERVED, path_keys
 from shardlog.crdt.process_id import blade_of
-from shardlog.crdt.replication.messages import (
-    Answer,
-    HostStatus,
-    Log,
-    Publish,
-    SnapshotRequest,
-)
-from shardlog.crdt.replication.publisher import Publisher
-from shardlog.crdt.replication.view import View
-from shardlog.crdt.retention import collapsed, is_collapsed
-from shardlog.crdt.stamp import StampClock
+from shardlog.crdt.replication.messages import Answer, Log, Publish, SnapshotRequest
 from shardlog.crdt.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from shardlog.collector.sidecar.config import SidecarConfig
-    from shardlog.crdt.delta import Total, Value, Write
+    from shardlog.crdt.delta import Value
     from shardlog.crdt.replication.messages import Report
-
-MS = 1_000_000
-PROCESS_BYTES_MAX = 512
-NAMED_MAX = 1000
-"""How many samples of what blades refused a log has: whoever invents reasons does not fill it."""
-_REFUSED_BY_BLADES = f"{RESERVED}/health/blade/"
-
 
 SidecarEffect = Persist | Publish | Answer | Log
 
@@ -68,127 +64,149 @@ class Sidecar:
         bytes_max: int,
     ) -> None:
         self.state = State()
-        self.refused: dict[str, int] = {}
-        self._config = config
         self.replica = restored.replica
-        self._process = process
-        self._bytes_max = bytes_max
-        self._clock = StampClock()
-        self._version = restored.version
         self._ledger = Ledger(self.state, restored)
+        self._notes = Notes(self.state, self._ledger, config.host, process)
         self._presence = Presence(config, now_ns)
-        self._tick_ns = now_ns
-        interval_ms = config.heartbeat_interval_ms
-        self._up = Publisher(self.replica, epoch, lanes=1, interval_ms=interval_ms)
-        self._view = (
-            View(self.state, self.replica, epoch, interval_ms=interval_ms, bytes_max=bytes_max)
-            if config.serve
-            else None
-        )
         self._forgetting = Forgetting(
             self.state, self._ledger, self._presence, config.retention, bytes_max
         )
+        self._admission = Admission(self.state, config, self._forgetting, self._notes)
+        self._outlet = Outlet(
+            config, self.state, self.replica, restored.version, epoch=epoch, bytes_max=bytes_max
+        )
+        self._tick_ns = now_ns
+        self._has_swept = False
         self._pieces: list[Piece] = []
         self._dirty_registers: dict[str, None] = {}
-        self._store_trouble = False
-        self._named = 0
-        self._requests: list[tuple[Literal["up", "serve"], bytes, SnapshotRequest]] = []
-        self._beats: dict[Literal["up", "serve"], Publish] = {}
-        self._logs: list[Log] = []
         self._restore(restored, now_ns)
-        self._pieces += self._forgetting.sweep(now_ns)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How much was turned away since the start, by reason."""
+        return self._notes.refused
 
     def receive(self, report: Report, now_ns: int) -> None:
         """Take in what a process said. O(size), each item as `State.write` or `State.put`."""
         process = report.process
-        if not blade_of(process) or len(process.encode()) > PROCESS_BYTES_MAX:
-            self.refuse("process", f"{process[:80]!r} is no process id", now_ns)
+        if not self._admission.process(process, now_ns):
             return
-        self._say(self._presence.hear(report, now_ns), now_ns)
-        latest_ns = now_ns + self._config.max_skew_ms * MS
+        if self._has_ended(process):
+            self.refuse("closed", f"{process!r} has ended, and is heard again", now_ns)
+            return
+        self._notes.say(self._presence.hear(report, now_ns), now_ns)
         for erase in report.erases:
-            if self._admit(erase, latest_ns, process, now_ns) and self.state.erase(
+            if self._admission.item(erase, process, now_ns) and self.state.erase(
                 erase.path, erase.stamp, process
             ):
                 self._ledger.reset(erase.path)
         for write in report.writes:
-            if self._admit(write, latest_ns, process, now_ns):
-                if write.path.startswith(_REFUSED_BY_BLADES):
-                    self._name(write)
+            if self._admission.item(write, process, now_ns):
+                self._notes.name(write)
                 if self.state.write(write.path, write.stamp, process, write.value):
                     self._ledger.reset(write.path)
         for total in report.totals:
-            self._count(process, total, now_ns)
+            if not self._ledger.is_news(process, total):
+                continue
+            to = self._admission.count(total, process, now_ns)
+            if to is not None and not self._ledger.count(process, total, now_ns, to):
+                self.refuse("overflow", f"{total.path!r} of {blade_of(process)}", now_ns)
+        for retired in report.retired:
+            self._ledger.retire(process, retired)
+        self._ledger.follow(report)
 
-    def request(
-        self, channel: Literal["up", "serve"], peer: bytes, request: SnapshotRequest
-    ) -> None:
-        """Take in a request for a chunk of a snapshot; it is answered behind this batch."""
-        self._requests.append((channel, peer, request))
+    def alive(self, process: str, now_ns: int) -> None:
+        """The life file of a process is locked: it is there, however silent. O(1)."""
+        if self._ledger.knows(process) or process not in self._ledger.closed:
+            self._ledger.know(process)
+            self._notes.say(self._presence.alive(process, now_ns), now_ns)
 
-    def subscribed(self, channel: Literal["up", "serve"], now_ns: int) -> None:
-        """Somebody new follows: beat at once, so that they need not wait for the next beat.
+    def said_last(self, process: str) -> bool:
+        """Whether its last report was read, and none before it is missing. O(1)."""
+        return self._presence.final_sequence(process) == self._ledger.last(process)
 
-        All who follow hear it, so that one per batch is enough.
+    def ended(self, process: str, reports: Iterable[Report], now_ns: int) -> None:
+        """A process has ended, and nothing of it is under way: take in what it left. O(size).
+
+        To be told again is harmless: its files are to be removed then.
         """
+        if self._has_ended(process):
+            if process not in self._ledger.closed:
+                self.refuse("closed", f"{process!r} left files, and started long ago", now_ns)
+            self._ledger.close(process, now_ns)
+            return
+        for report in reports:
+            if report.process == process:
+                self.receive(report, now_ns)
+            else:
+                self.refuse("process", f"{process!r} left a report of another", now_ns)
+        self._end(process, now_ns)
+
+    def request(self, channel: Channel, peer: bytes, request: SnapshotRequest) -> None:
+        """Take in a request for a chunk of a snapshot; it is answered behind this batch."""
+        self._outlet.request(channel, peer, request)
+
+    def subscribed(self, channel: Channel, now_ns: int) -> None:
+        """Somebody new follows: beat at once, so that they need not wait for the next beat."""
         self._beat(channel, now_ns)
 
     def refuse(self, reason: str, detail: str, now_ns: int) -> None:
         """Count something that was turned away, and name the first of each reason."""
-        self._turn_away(reason, detail)
-        self.note(f"refused/{reason}", now_ns)
+        self._notes.refuse(reason, detail, now_ns)
 
     def note(self, what: str, now_ns: int) -> None:
         """Count something in this collector's own health."""
-        self._ledger.add(self._health(what), 1, now_ns, now_ns, now_ns)
+        self._notes.count(what, now_ns)
 
-    def persisted(self, now_ns: int) -> None:
-        """The last Persist was obeyed."""
-        if self._store_trouble:
-            self._store_trouble = False
-            self._write(self._health("store"), "written again", now_ns)
+    def persisted(self, now_ns: int) -> list[Acknowledge | Remove]:
+        """The last Persist succeeded: what is due now, to be obeyed. O(processes in it)."""
+        self._notes.store_works(now_ns)
+        return self._ledger.take_due()
 
     def not_persisted(self, batch: Persist, why: str, now_ns: int) -> None:
-        """The last Persist failed: it goes on in memory, and its rows into the next Persist."""
+        """The last Persist failed: it goes on in memory, and its rows into the next Persist.
+
+        Nothing is acknowledged or removed until that has succeeded.
+        """
         self._ledger.put_back(batch)
         self._dirty_registers.update(dict.fromkeys(path for path, _, _ in batch.registers))
-        if not self._store_trouble:
-            self._store_trouble = True
-            self._logs.append(Log(f"{why}; going on in memory, a restart would lose what comes"))
-            self._write(self._health("store"), why, now_ns)
+        self._notes.store_failed(why, now_ns)
 
     def next_timer_ns(self) -> int:
         """When `handle_timer` is due."""
-        return self._up.next_heartbeat_ns
+        return self._outlet.next_heartbeat_ns
 
     def handle_timer(self, now_ns: int) -> None:
         """Beat; see who has gone silent. O(processes). Steps of the clock do no harm."""
-        if self._tick_ns <= now_ns < self._up.next_heartbeat_ns:
+        if self._tick_ns <= now_ns < self._outlet.next_heartbeat_ns:
             return
         self._tick_ns = now_ns
-        self._say(self._presence.tick(now_ns), now_ns)
-        self._forgetting.watch(self.state.touched())
-        self._pieces += self._forgetting.sweep(now_ns)
+        self._notes.say(self._presence.tick(now_ns), now_ns)
+        for process, was_final in list(self._presence.over(now_ns)):
+            if not was_final or self.said_last(process):
+                self._end(process, now_ns)
+        self._ledger.forget(now_ns)
+        self._sweep(now_ns)
         self._beat("up", now_ns)
-        if self._view is not None:
-            self._beat("serve", now_ns)
+        self._beat("serve", now_ns)
 
     def take_effects(self) -> list[SidecarEffect]:
         """Close the batch: Persist, then Publish, then Answer; Log last. O(what changed)."""
+        if not self._has_swept:
+            self._sweep(self._tick_ns)
         effects: list[SidecarEffect] = []
         touched = self.state.take_touched()
         self._dirty_registers.update(dict.fromkeys(touched))
         self._forgetting.watch(touched)
-        fragments = list(self._fragments(touched))
+        pieces, self._pieces = self._pieces, []
+        fragments = list(self._outlet.fragments(pieces, touched))
         if fragments or self._ledger.is_dirty or self._dirty_registers:
-            effects.append(self._persist())
-        effects += (Publish("up", self._up.delta(0, fragment)) for fragment in fragments)
-        if self._view is not None:
-            effects += self._view.publish(touched)
-        effects += self._beats.values()
-        effects += (self._answer(*request) for request in self._requests)
-        effects += self._logs
-        self._beats, self._requests, self._logs = {}, [], []
+            leaves, floors = self.state.map.leaves, self.state.map.floors
+            registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
+            self._dirty_registers = {}
+            effects.append(self._ledger.take_dirty(self._outlet.version, registers))
+        effects += self._outlet.take_effects(fragments, touched)
+        effects += self._notes.take_logs()
         return effects
 
     def check_invariants(self) -> None:
@@ -197,149 +215,35 @@ class Sidecar:
         assert not self._ledger.is_dirty, "a batch is open"
 
     def _restore(self, restored: Restored, now_ns: int) -> None:
-        self.state.versions[self.replica] = self._version
+        statuses: dict[str, Value] = dict.fromkeys(self._ledger.lines, "up")
         for path, leaf, floor in restored.registers:
             if floor is not None:
                 self.state.erase(path, *floor)
             if leaf is not None:
                 self.state.write(path, *leaf)
                 keys = path_keys(path)
-                is_status = keys[:2] == (RESERVED, "presence") and keys[4:] == ("status",)
-                if is_status and leaf.value == "up":
-                    self._presence.expect(str(keys[3]), now_ns)
+                if keys[:2] == (RESERVED, "presence") and keys[4:] == ("status",):
+                    process = str(keys[3])
+                    if process in statuses or leaf.value == "up":
+                        statuses[process] = leaf.value
+        for process, status in statuses.items():
+            self._presence.expect(process, status, now_ns)
         self._forgetting.watch(self.state.take_touched())
 
-    def _name(self, write: Write) -> None:
-        """Tell the operator what a blade itself refused: it can't log about its own logging."""
-        *_, blade, what, reason = path_keys(write.path)
-        is_new = what == "first" and write.path not in self.state.map.leaves
-        if is_new and self._named < NAMED_MAX:
-            self._named += 1
-            self._logs.append(Log(f"{blade} refused ({reason}): {write.value!r}"))
+    def _sweep(self, now_ns: int) -> None:
+        self._has_swept = True
+        self._forgetting.watch(self.state.touched())
+        self._pieces += self._forgetting.sweep(now_ns)
 
-    def _say(self, said: Iterable[Said], now_ns: int) -> None:
-        """Write into the presence records of processes."""
-        for process, key, value in said:
-            path = path_text((RESERVED, "presence", blade_of(process), process, key))
-            self._write(path, value, now_ns)
+    def _has_ended(self, process: str) -> bool:
+        """Whether a process is closed, or may have been, as it is not known. O(log) if unknown."""
+        return not self._ledger.knows(process) and self._ledger.closed.refuses(process)
 
-    def _turn_away(self, reason: str, detail: str) -> None:
-        """Count what was turned away in the heartbeats only: what is repeated changes no state."""
-        if reason not in self.refused:
-            self._logs.append(Log(f"refused ({reason}): {detail}; further ones are only counted"))
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+    def _end(self, process: str, now_ns: int) -> None:
+        if self._admission.process(process, now_ns):
+            self._notes.say_end(self._presence.end(process), now_ns)
+        self._ledger.close(process, now_ns)
 
-    def _health(self, what: str) -> str:
-        return f"{path_text((RESERVED, 'health', 'collector', self._config.host))}/{what}"
-
-    def _write(self, path: str, value: Value, now_ns: int) -> None:
-        """Write a register of its own, above whatever is there."""
-        leaf = self.state.map.leaves.get(path)
-        above_ns = now_ns if leaf is None else max(now_ns, leaf.stamp + 1)
-        self.state.write(path, self._clock.stamp(above_ns), self._process, value)
-
-    def _admit(self, item: Write | Erase, latest_ns: int, process: str, now_ns: int) -> bool:
-        path = item.path
-        if item.stamp > latest_ns:
-            ahead_s = (item.stamp - now_ns) // (1000 * MS)
-            detail = f"the clock of {blade_of(process)} is {ahead_s} s ahead, at {path!r}"
-            self.refuse("skew", detail, now_ns)
-            return False
-        if self._forgetting.is_old(path, item.stamp, now_ns):
-            self._turn_away("old", f"{path!r} of {blade_of(process)} is older than is kept")
-            return False
-        if not self._is_allowed(path, process, now_ns):
-            return False
-        known = self.state.map
-        if path in known.leaves or path in known.floors:
-            return True
-        if type(item) is Erase and known.index.has_below(path):  # it takes away more than it adds
-            return True
-        return self._has_room(path, process, now_ns)
-
-    def _is_allowed(self, path: str, process: str, now_ns: int) -> bool:
-        """Whether a process may say something there: of what is reserved, only of itself."""
-        if is_collapsed(path):
-            self.refuse("collapsed", f"{path!r} is not for {blade_of(process)} to write", now_ns)
-            return False
-        if not path.startswith(RESERVED) or not is_within(path, RESERVED):
-            return True
-        blade = blade_of(process)
-        own = (
-            f"{path_text((RESERVED, 'presence', blade, process))}/",
-            f"{path_text((RESERVED, 'health', 'blade', blade))}/",
-        )
-        if path.startswith(own):
-            return True
-        self.refuse("reserved", f"{path!r} is not for {blade} to write", now_ns)
-        return False
-
-    def _has_room(self, path: str, process: str, now_ns: int) -> bool:
-        # What shardlog itself keeps has as much room again, so that users don't keep it out.
-        room = self._config.paths_max * (2 if path.startswith(f"{RESERVED}/") else 1)
-        if len(self.state.map.index) + len(self.state.cells) < room:
-            return True
-        detail = (
-            f"{self._config.paths_max} paths are held, {path!r} of {blade_of(process)} is one more"
-        )
-        self.refuse("paths", detail, now_ns)
-        return False
-
-    def _count(self, process: str, total: Total, now_ns: int) -> None:
-        path = total.path
-        if not self._ledger.is_news(process, total) or not self._is_allowed(path, process, now_ns):
-            return
-        to = path
-        record = self._forgetting.is_old(path, total.last, now_ns)
-        if record is not None and not record.keeps_counters:
-            if total.last > self.state.map.floor_over(path):  # else it is erased where it was
-                to = collapsed(path, record.path)
-        elif path not in self.state.cells and not self._has_room(path, process, now_ns):
-            return
-        if not self._ledger.count(process, total, now_ns, to):
-            self.refuse("overflow", f"{path!r} of {blade_of(process)}", now_ns)
-
-    def _fragments(self, touched: list[str]) -> Iterator[Fragment]:
-        """What changed, in fragments of which each is one version: first what is forgotten."""
-        for piece in self._pieces:
-            version, self._version = self._version, self._version + 1
-            self.state.versions[self.replica] = self._version
-            yield Fragment(
-                self.replica, version, self._version, [], [], [], piece.entries, piece.forgotten
-            )
-        self._pieces = []
-        paths = iter(touched)
-        more = bool(touched)
-        while more:
-            versions = (self._version, self._version + 1)
-            fragment, last = self.state.fragment(self.replica, versions, paths, self._bytes_max)
-            more = last is not None
-            if fragment.writes or fragment.erases or fragment.entries:
-                self._version = self.state.versions[self.replica] = fragment.to_version
-                yield fragment
-
-    def _persist(self) -> Persist:
-        leaves, floors = self.state.map.leaves, self.state.map.floors
-        registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
-        self._dirty_registers = {}
-        marks, entries = self._ledger.take_dirty()
-        return Persist(self._version, marks, entries, registers, self._ledger.take_gone())
-
-    def _beat(self, channel: Literal["up", "serve"], now_ns: int) -> None:
+    def _beat(self, channel: Channel, now_ns: int) -> None:
         watermark_ns = self._presence.watermark_ns(now_ns)
-        status = HostStatus(self._config.host, self.replica, "live", now_ns, watermark_ns)
-        if channel in self._beats:
-            return
-        if channel == "up":
-            beat = self._up.heartbeat(now_ns, [status], self.refused)
-            self._beats["up"] = Publish("up", beat)
-        elif self._view is not None:
-            self._beats["serve"] = self._view.heartbeat(now_ns, [status], self.refused)
-
-    def _answer(
-        self, channel: Literal["up", "serve"], peer: bytes, request: SnapshotRequest
-    ) -> Answer:
-        if channel == "serve" and self._view is not None:
-            return self._view.answer(peer, request)
-        fragment, following = self.state.snapshot(self.replica, request.after, self._bytes_max)
-        return Answer("up", peer, self._up.chunk(request, fragment, following))
+        self._outlet.beat(channel, now_ns, watermark_ns, self.refused)

@@ -1,6 +1,12 @@
-"""Who is there: processes that speak, fall silent, and speak again.
+"""Who is there: processes that speak, fall silent, speak again, and end.
 
-Known anomalies. A process is called lost by its silence, a paused one too, until it speaks again.
+Silence says that a process is lost, unless its life file says that it lives: a paused process is
+not gone. What says that it has ended is its free lock, which the machine is told; where no folder
+is shared that can't be known, and a process is over soon after its last words, or after a day's
+silence.
+
+Known anomaly. A process without a life file is called lost by its silence, a paused one too, until
+it speaks again.
 """
 
 from __future__ import annotations
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from shardlog.crdt.replication.messages import Report
 
 MS = 1_000_000
+SILENCE_NS = 24 * 3600 * 1000 * MS
+"""For so long a process that nobody saw end may be silent after it was called lost."""
 
 
 class Said(NamedTuple):
@@ -30,13 +38,20 @@ class Said(NamedTuple):
 
 @dataclass(slots=True)
 class _Process:
-    """What is known of a process that has not said bye."""
+    """What is known of a process that has not ended. It is lost at `lost_ns` unless it is heard."""
 
     heard_ns: int
     lost_ns: int
     sent_ns: int
     published_ns: int = 0
     is_lost: bool = False
+    is_final: bool = False
+    """It has said its last words, with `final_sequence` if these were heard by this run."""
+    final_sequence: int = -1
+
+    @property
+    def is_up(self) -> bool:
+        return not self.is_lost and not self.is_final
 
 
 class Presence:
@@ -48,55 +63,94 @@ class Presence:
         self._publish_ns = config.presence_interval_ms * MS
         self._tick_ns = now_ns
         self._processes: dict[str, _Process] = {}
+        self._held_ns: dict[str, int] = {}
+        """Until when whoever has a locked life file, and was not heard, is alive."""
 
-    def expect(self, process: str, now_ns: int) -> None:
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def expect(self, process: str, status: Value, now_ns: int) -> None:
         """Watch a process that was there before this collector started. O(1)."""
-        self._processes[process] = _Process(now_ns, now_ns + self._lost_after_ns, now_ns)
+        known = _Process(now_ns, now_ns + self._lost_after_ns, now_ns)
+        known.is_lost, known.is_final = status == "lost", status == "bye"
+        self._processes[process] = known
 
     def hear(self, report: Report, now_ns: int) -> Iterator[Said]:
         """A report has come: its process lives, or has said its last. O(1)."""
         process = report.process
-        if report.final:
-            self._processes.pop(process, None)
-            yield Said(process, "heard", now_ns)
-            return
         known = self._processes.get(process)
         if known is None:
             known = self._processes[process] = _Process(now_ns, now_ns, report.sent_ns, now_ns)
+            self._held_ns.pop(process, None)
+            yield Said(process, "heard", now_ns)
+        elif report.final and not known.is_final:
             yield Said(process, "heard", now_ns)
         known.heard_ns = now_ns
-        known.lost_ns = now_ns + self._lost_after_ns
         known.sent_ns = max(known.sent_ns, report.sent_ns)
+        if report.final:
+            known.is_final, known.final_sequence = True, report.sequence
+        yield from self.alive(process, now_ns)
+
+    def alive(self, process: str, now_ns: int) -> Iterator[Said]:
+        """A process was heard, or its life file is locked: it is not lost. O(1)."""
+        known = self._processes.get(process)
+        if known is None:
+            self._held_ns[process] = now_ns + self._lost_after_ns
+            return
+        known.lost_ns = now_ns + self._lost_after_ns
         if known.is_lost:
             known.is_lost = False
-            yield Said(process, "status", "up")
+            if not known.is_final:
+                yield Said(process, "status", "up")
+
+    def final_sequence(self, process: str) -> int:
+        """The sequence of its last words; -1 if they were not heard. O(1)."""
+        known = self._processes.get(process)
+        return -1 if known is None else known.final_sequence
+
+    def end(self, process: str) -> Said:
+        """A process has ended: whether it had said its last. O(1)."""
+        known = self._processes.pop(process, None)
+        self._held_ns.pop(process, None)
+        return Said(process, "status", "bye" if known is not None and known.is_final else "lost")
+
+    def over(self, now_ns: int) -> Iterator[tuple[str, bool]]:
+        """Who is silent: for a day, or since its last words, which says the bool. O(processes)."""
+        for process, known in self._processes.items():
+            if now_ns >= known.lost_ns + SILENCE_NS:
+                yield process, False
+            elif known.is_final and now_ns >= known.lost_ns:
+                yield process, True
 
     def tick(self, now_ns: int) -> Iterator[Said]:
         """See who has gone silent; to be called at every heartbeat. O(processes)."""
         # Whoever was paused itself has heard nobody meanwhile; a step forwards looks the same.
         away_ns = max(now_ns - self._tick_ns - self._interval_ns, 0)
         self._tick_ns = now_ns
+        self._held_ns = {
+            p: at_ns + away_ns for p, at_ns in self._held_ns.items() if now_ns < at_ns + away_ns
+        }
         for process, known in self._processes.items():
             known.lost_ns = min(known.lost_ns + away_ns, now_ns + self._lost_after_ns)
-            if not known.is_lost and now_ns >= known.lost_ns:
+            if known.is_up and now_ns >= known.lost_ns:
                 known.is_lost = True
                 yield Said(process, "status", "lost")
+            if known.is_final:
+                continue
             if abs(known.heard_ns - known.published_ns) >= self._publish_ns:
                 known.published_ns = known.heard_ns
                 yield Said(process, "heard", known.heard_ns)
 
     def is_alive(self, process: str) -> bool:
-        """Whether it is heard, and not lost. O(1)."""
+        """Whether it is heard, and not lost, or its life file is locked. O(1)."""
         known = self._processes.get(process)
-        return known is not None and not known.is_lost
+        return process in self._held_ns if known is None else not known.is_lost
 
     def blades(self) -> set[str]:
         """The blades of which a process is alive. O(processes)."""
-        return {
-            blade_of(process) for process, known in self._processes.items() if not known.is_lost
-        }
+        heard = (process for process, known in self._processes.items() if not known.is_lost)
+        return {blade_of(process) for process in (*heard, *self._held_ns)}
 
     def watermark_ns(self, now_ns: int) -> int:
         """No process that is heard has anything older that is not sent. O(processes)."""
-        sent = (known.sent_ns for known in self._processes.values() if not known.is_lost)
-        return min(sent, default=now_ns)
+        return min((p.sent_ns for p in self._processes.values() if p.is_up), default=now_ns)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import secrets
 import sqlite3
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,18 +23,20 @@ from shardlog.collector.service import (
     say_stopping,
     stop_requests,
 )
+from shardlog.collector.sidecar.life import LifeFolder
 from shardlog.collector.sidecar.machine import Sidecar, SidecarEffect
+from shardlog.collector.sidecar.owner import sole_owner
+from shardlog.collector.sidecar.watch import LifeWatch
 from shardlog.collector.store import Store
 from shardlog.crdt.endpoint import snapshot_address
-from shardlog.crdt.errors import ConfigError, RemoteProtocolError
+from shardlog.crdt.errors import RemoteProtocolError
+from shardlog.crdt.life import life_folder
 from shardlog.crdt.process_id import process_id
 from shardlog.crdt.replication.messages import Answer, Log, Publish
 from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from shardlog.collector.sidecar.config import SidecarConfig
 
 MS = 1_000_000
@@ -59,7 +60,7 @@ def run(config: SidecarConfig) -> None:
     raise_files_limit()
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())
-        stack.enter_context(_sole_owner(config.listen))
+        stack.enter_context(sole_owner(config.listen))
         store = Store(config.store)
         stack.callback(store.close)
         machine = Sidecar(
@@ -92,8 +93,16 @@ class _Shell:
         self._machine = machine
         self._store = store
         self._poller = zmq.Poller()
+        self._publishers: dict[Literal["up", "serve"], follow.Socket] = {}
+        self._watch: LifeWatch | None = None
         open_socket = stack.callback
 
+        path = life_folder(config.listen)
+        if path is not None:
+            folder = LifeFolder(path)
+            stack.callback(folder.close)
+            self._watch = LifeWatch(folder, machine)
+            self._take_in_what_was_left(self._watch)
         self._pull = follow.pull_bind(context, config.listen)
         open_socket(self._pull.close)
         self._looked_ns = time.monotonic_ns()
@@ -101,7 +110,6 @@ class _Shell:
         self._monitor = self._pull.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         open_socket(self._monitor.close)  # an open one would hold up the end of the context
         open_socket(self._pull.disable_monitor)
-        self._publishers: dict[Literal["up", "serve"], follow.Socket] = {}
         self._answerers: dict[bytes, follow.Socket] = {}
         replica = machine.replica.encode()
         if config.to:
@@ -132,6 +140,8 @@ class _Shell:
         is_stopping = False
         while not is_stopping or time.monotonic_ns() < min(drained_ns, ended_ns):
             wait_ns = self._machine.next_timer_ns() - time.time_ns()
+            if self._watch is not None and self._watch.has_more:
+                wait_ns = 0
             if is_stopping:
                 wait_ns = min(wait_ns, drained_ns - time.monotonic_ns())
             ready = dict(
@@ -147,9 +157,19 @@ class _Shell:
             if self._receive(now_ns):
                 drained_ns = time.monotonic_ns() + DRAIN_MS * MS
             self._look_after_socket()
+            if self._watch is not None:
+                is_drained = not self._pull.poll(0)
+                self._watch.look(now_ns, time.monotonic_ns(), is_drained=is_drained)
             self._machine.handle_timer(now_ns)
-            for effect in self._machine.take_effects():
-                self._obey(effect)
+            self._obey_all()
+
+    def _take_in_what_was_left(self, watch: LifeWatch) -> None:
+        """Before anybody can be answered: what ended while no collector was there."""
+        watch.start(time.time_ns())
+        self._obey_all()
+        while watch.has_more:
+            watch.look(time.time_ns(), time.monotonic_ns(), is_drained=True)
+            self._obey_all()
 
     def _receive(self, now_ns: int) -> int:
         """Hand all that has arrived to the machine; how many reports there were."""
@@ -207,6 +227,10 @@ class _Shell:
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a request: {error}", now_ns)
 
+    def _obey_all(self) -> None:
+        for effect in self._machine.take_effects():
+            self._obey(effect)
+
     def _obey(self, effect: SidecarEffect) -> None:
         match effect:
             case Persist():
@@ -229,35 +253,6 @@ class _Shell:
             why = f"{self._store.path} can't be written: {error}"
             self._machine.not_persisted(batch, why, time.time_ns())
         else:
-            self._machine.persisted(time.time_ns())
-
-
-@contextmanager
-def _sole_owner(listen: str) -> Generator[None]:
-    """Holds the lock beside an ipc socket: a second bind would silently steal it."""
-    if not listen.startswith("ipc://"):
-        yield
-        return
-    path = Path(listen.removeprefix("ipc://"))
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = path.parent.stat().st_uid
-        if owner not in (0, os.getuid()):
-            raise ConfigError(f"{listen}: {path.parent} belongs to user {owner}; use another")
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{listen}: {error.strerror}: {error.filename}") from error
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise ConfigError(
-            f"{listen}: another collector listens there; end it, or use another --listen"
-        ) from error
-    umask = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(umask)
-        path.unlink(missing_ok=True)
-        os.close(lock)
+            due = self._machine.persisted(time.time_ns())
+            if self._watch is not None:
+                self._watch.obey(due)

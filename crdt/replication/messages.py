@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from shardlog.crdt.delta import Erase, Fragment, Natural, Total, Value, Write
+from shardlog.crdt.delta import Erase, Fragment, Natural, Retired, Total, Value, Write
 from shardlog.crdt.path import root_key
 
 LANES = 64
@@ -37,6 +37,10 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
 
     The writer of everything in it is the process; writes and erases have writer 0.
     `final` says that it ends and that nothing follows.
+
+    `follows` is the sequence of the report before it on this connection. 0 begins a repetition of
+    all that is not acknowledged: what went before it may be lost, and is not missed. A collector
+    acknowledges a sequence only when it has every report in this chain up to it.
     """
 
     process: str
@@ -46,6 +50,8 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
     writes: list[Write]
     erases: list[Erase]
     totals: list[Total]
+    follows: Natural = 0
+    retired: list[Retired] = []
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):

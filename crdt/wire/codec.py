@@ -67,6 +67,8 @@ def decode_report(frame: bytes) -> Report:
         _require(erase.writer == 0, "writer")
     for total in report.totals:
         _check_counter(total)
+    for retired in report.retired:
+        _check_path(retired.path)
     return report
 
 

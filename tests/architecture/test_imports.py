@@ -12,13 +12,13 @@ import pytest
 from tests.architecture.tree import ROOMS, ROOT, modules, relative, sources
 
 ZMQ_MODULES = {
-    "handler/shell.py",
+    "handler/connection.py",
     "collector/follow.py",
     "collector/sidecar/shell.py",
     "collector/aggregator/shell.py",
     "monitor/client.py",
 }
-"""The shells: all that may know sockets."""
+"""The shells, or what they hold their socket in: all that may know sockets."""
 
 PURE_BY_NAME = {
     "shardlog.collector.aggregator.machine",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.machine import Aggregator
-from shardlog.collector.batch import Persist, Restored
+from shardlog.collector.batch import Closed, Line, Persist, Restored
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
@@ -36,11 +36,22 @@ START = 1_700_000_000_000 * MS
 def stored(batches: list[Persist], replica: str) -> Restored:
     """What a store holds after these batches."""
     marks: dict[str, dict[str, Mark]] = {}
+    lines: dict[str, Line] = {}
+    closed: dict[int, Closed] = {}
     entries: dict[str, Entry] = {}
     registers: dict[str, tuple[str, Leaf | None, Floor | None]] = {}
     for batch in batches:
         for process, path, mark in batch.marks:
-            marks.setdefault(process, {})[path] = mark
+            if mark is None:
+                marks.get(process, {}).pop(path, None)
+            else:
+                marks.setdefault(process, {})[path] = mark
+        lines.update(batch.lines)
+        for process in batch.ended:
+            marks.pop(process, None)
+            lines.pop(process, None)
+        closed.update({row.number: row for row in batch.closed})
+        closed = {n: row for n, row in closed.items() if n >= batch.forgotten}
         entries.update({entry.path: entry for entry in batch.entries})
         for path in batch.gone:
             del entries[path]
@@ -48,7 +59,10 @@ def stored(batches: list[Persist], replica: str) -> Restored:
     return Restored(
         replica=replica,
         version=batches[-1].version if batches else 0,
-        marks=marks,
+        watermark_ns=batches[-1].watermark_ns if batches else 0,
+        marks={process: rows for process, rows in marks.items() if rows},
+        lines=lines,
+        closed=tuple(closed[n] for n in sorted(closed)),
         entries=tuple(entries.values()),
         registers=tuple(row for row in registers.values() if row[1] or row[2]),
     )
@@ -192,6 +206,7 @@ class Network:
             match effect:
                 case Persist():
                     self._stores[host].append(effect)
+                    sidecar.persisted(self.now_ns)
                 case Publish("up", message):
                     for index in range(len(self.aggregators)):
                         self._send(("up", host, index), partial(self._hear, index, message))

@@ -8,7 +8,7 @@ import pytest
 
 from shardlog.collector.batch import Persist, Restored
 from shardlog.collector.sidecar.machine import Sidecar
-from shardlog.crdt.delta import FORGOTTEN, Erase, Forgotten, Fragment, Total, Write
+from shardlog.crdt.delta import FORGOTTEN, Erase, Forgotten, Fragment, Retired, Total, Write
 from shardlog.crdt.replication.messages import Changes, Report, Row
 from shardlog.crdt.retention import Retention
 from shardlog.crdt.state import State
@@ -106,17 +106,10 @@ def test_a_node_that_was_down_forgets_before_it_speaks() -> None:
     machine.receive(report(Total("intents/1/n", 1, NOW - 20 * SECOND, NOW, 5)), NOW)
     machine.receive(report(writes=(Write("intents/2/a", NOW, 0, 1),)), NOW)
     batches = persisted(machine)[0]
-    later = Sidecar(
-        machine._config,  # pyright: ignore[reportPrivateUsage]
-        stored(batches, "replica-1"),
-        process="node-1@node-1::1:2:cc",
-        epoch="epoch-2",
-        now_ns=NOW + 11 * SECOND,
-        bytes_max=1000,
-    )
+    later = forgetful(stored(batches, "replica-1"), now_ns=NOW + 11 * SECOND)
+    batches += persisted(later)[0]
     assert later.state.at_and_below("intents/2") == []
     assert later.state.total("intents/~/n") == 5
-    batches += persisted(later)[0]
     registers = stored(batches, "replica-1").registers
     assert not [path for path, _, _ in registers if path.startswith("intents")]
 
@@ -135,6 +128,74 @@ def test_a_blades_own_record_stays_while_it_lives(is_up: bool) -> None:
         machine.take_effects()
     assert (machine.state.shown("scraper-1/msg") is not None) == is_up
     assert bool(machine.state.at_and_below("shardlog/presence/scraper-1")) == is_up
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_who_has_a_locked_life_file_lives(is_heard: bool) -> None:
+    """However silent; also after a restart that finds it called lost, or never heard of it."""
+    table = Retention({"*/*": "10s", "shardlog/presence/*/*": "10s"})
+    presence = f"shardlog/presence/scraper-1/{BLADE}/status"
+    machine = sidecar(retention=table)
+    said = (Write("scraper-1/msg", NOW, 0, "hello"), Write(presence, NOW, 0, "up"))
+    machine.receive(report(process=BLADE if is_heard else f"{BLADE}b", writes=said[:1]), NOW)
+    machine.receive(report(writes=said[1:] if is_heard else ()), NOW)
+    for second in range(1, 8):
+        machine.handle_timer(NOW + second * SECOND)
+    batches = persisted(machine)[0]
+    if not is_heard:
+        machine.ended(BLADE, [], NOW + 8 * SECOND)
+        batches += persisted(machine)[0]
+    name = BLADE if is_heard else f"{BLADE}c"
+    later = sidecar(stored(batches, "replica-1"), now_ns=NOW + 30 * SECOND, retention=table)
+    for second in range(30, 60):
+        later.alive(name, NOW + second * SECOND)
+        later.handle_timer(NOW + second * SECOND)
+        later.take_effects()
+    assert later.state.shown("scraper-1/msg") is not None
+    later.ended(name, [], NOW + 60 * SECOND)
+    pass_time(later, 12, 60)
+    assert later.state.shown("scraper-1/msg") is None
+
+
+def test_what_a_process_left_too_late_goes_on_beside_its_record_as_it_ends() -> None:
+    """Its totals are in, its rows and its registers gone: in one transaction, closed id and all."""
+    machine = forgetful()
+    at = NOW + 60 * SECOND
+    machine.receive(report(Total("intents/1/n", 1, NOW, NOW, 5)), NOW)
+    batches = persisted(machine)[0]
+    for second in range(1, 61):
+        machine.handle_timer(NOW + second * SECOND)
+        if second < 60:
+            batches += persisted(machine)[0]
+    left = report(
+        Total("intents/1/n", 1, NOW, NOW, 7), writes=(Write("intents/1/a", NOW, 0, 1),), final=True
+    )
+    machine.ended(BLADE, [left], at)
+    (batch,) = persisted(machine)[0]
+    assert (batch.ended, len(batch.closed)) == ((BLADE,), 1)
+    after = stored([*batches, batch], "replica-1")
+    assert [(e.path, e.amount) for e in after.entries if "intents" in e.path] == [
+        ("intents/~/n", 7)
+    ]
+    assert (after.marks, after.lines, machine.refused) == ({}, {}, {"old": 1})
+    again = forgetful(after, now_ns=at)
+    again.receive(left, at)
+    assert (again.state.total("intents/*/n"), again.refused) == (7, {"closed": 1})
+
+
+def test_a_retired_path_of_a_forgotten_record_counts_anew() -> None:
+    """What a retired total still says is known; a new generation makes the record reappear."""
+    machine = forgetful()
+    machine.receive(report(Total("intents/1/n", 1, NOW, NOW, 5)), NOW)
+    pass_time(machine, 12)
+    at = NOW + 12 * SECOND
+    said = report(at_ns=at)
+    said.retired.append(Retired("intents/1/n", 1))
+    machine.receive(said, at)
+    machine.receive(report(Total("intents/1/n", 1, NOW, NOW, 5)), at)
+    machine.receive(report(Total("intents/1/n", 9, at, at, 2)), at)
+    assert machine.state.total("intents/1/n") == 2
+    assert machine.state.total("intents/*/n") == 7
 
 
 def test_a_record_of_one_key_loses_registers_only() -> None:

@@ -35,13 +35,13 @@ def config(**said: Any) -> SidecarConfig:
     return SidecarConfig(**(usual | said))
 
 
-def sidecar(restored: Restored | None = None, **said: Any) -> Sidecar:
+def sidecar(restored: Restored | None = None, now_ns: int = NOW, **said: Any) -> Sidecar:
     return Sidecar(
         config(**said),
         restored or Restored(replica="replica-1"),
         process="node-1@node-1::1:1:cc",
         epoch="epoch-1",
-        now_ns=NOW,
+        now_ns=now_ns,
         bytes_max=1000,
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardlog.collector.batch import Persist
+from shardlog.collector.batch import UNHEARD, Closed, Line, Persist
 from shardlog.collector.store import Store
 from shardlog.crdt.counter import Mark
 from shardlog.crdt.delta import Entry
@@ -48,11 +48,13 @@ def test_what_was_committed_is_loaded_again(tmp_path: Path) -> None:
 
 
 def test_what_is_gone_from_the_map_is_gone_from_the_store(tmp_path: Path) -> None:
-    """A register without leaf and floor deletes its row."""
+    """A register without leaf and floor deletes its row, an entry that is gone too."""
     store = Store(str(tmp_path))
     store.commit(BATCH)
-    store.commit(Persist(4, (), (), (("a", None, None), ("b", Leaf(5, "p", 1), None))))
+    registers = (("a", None, None), ("b", Leaf(5, "p", 1), None))
+    store.commit(Persist(4, (), (), registers, gone=("f",)))
     assert sorted(store.load().registers) == [("b", Leaf(5, "p", 1), None), BATCH.registers[2]]
+    assert store.load().entries == BATCH.entries[:1]
 
 
 def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -76,25 +78,56 @@ def test_a_store_has_one_owner(tmp_path: Path) -> None:
 
 
 def test_a_store_that_can_not_be_used_says_so_in_one_line(tmp_path: Path) -> None:
-    """A file in the place of the folder, no database, another schema: what, where, what to do."""
+    """A file in the place of the folder, or a later schema: what, where, what to do."""
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="can't be used"):
         Store(str(tmp_path / "file"))
-    (tmp_path / "garbage").mkdir()
-    (tmp_path / "garbage" / "state.sqlite").write_bytes(b"no database " * 1000)
-    with pytest.raises(ConfigError, match="move it away"):
-        Store(str(tmp_path / "garbage"))
     (tmp_path / "newer").mkdir()
     with sqlite3.connect(tmp_path / "newer" / "state.sqlite") as db:
         db.execute("pragma user_version = 99")
     db.close()
     with pytest.raises(ConfigError, match="schema 99"):
         Store(str(tmp_path / "newer"))
+    assert [f.name for f in (tmp_path / "newer").glob("*corrupt*")] == []
 
 
-def test_a_store_that_is_damaged_inside_is_said_in_one_line(tmp_path: Path) -> None:
-    """It opens, and its rows cannot be read: the error names the file and what to do."""
+def test_a_store_that_can_not_be_opened_now_is_left_as_it_is(tmp_path: Path) -> None:
+    """Locked by somebody is not damaged: an error in one line, and nothing is renamed."""
+    Store(str(tmp_path)).close()
+    other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
+    other.execute("pragma locking_mode = exclusive")
+    other.execute("begin exclusive")
+    with pytest.raises(ConfigError, match=r"state\.sqlite: can't be read: .*locked"):
+        Store(str(tmp_path)).load()
+    other.close()
+    assert list(tmp_path.glob("*corrupt*")) == []
+
+
+def test_no_database_is_set_aside_and_a_new_store_is_begun(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line in the log says where it is now; the second time it gets another name."""
+    file = tmp_path / "state.sqlite"
+    garbage = b"no database " * 1000
+    for n in (1, 2):
+        file.write_bytes(garbage)
+        caplog.clear()
+        store = Store(str(tmp_path))
+        assert store.load().version == 0
+        store.commit(BATCH)
+        store.close()
+        (record,) = caplog.records
+        assert f"state.sqlite.corrupt-{n}" in record.getMessage()
+        assert "\n" not in record.getMessage()
+        assert (tmp_path / f"state.sqlite.corrupt-{n}").read_bytes() == garbage
+
+
+def test_a_store_that_is_damaged_inside_is_set_aside_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It opens, and its rows cannot be read: the new one has another replica's name."""
     store = Store(str(tmp_path))
+    replica = store.load().replica
     rows = tuple(("p", f"path/{i}", Mark(1, i)) for i in range(5000))
     store.commit(replace(BATCH, marks=rows))
     store.close()
@@ -102,8 +135,74 @@ def test_a_store_that_is_damaged_inside_is_said_in_one_line(tmp_path: Path) -> N
     data = bytearray(file.read_bytes())
     data[8 * 4096 : 40 * 4096] = b"\xff" * (32 * 4096)
     file.write_bytes(data)
-    with pytest.raises(ConfigError, match=r"state\.sqlite.*move it away"):
-        Store(str(tmp_path)).load()
+    store = Store(str(tmp_path))
+    loaded = store.load()
+    assert (loaded.version, loaded.marks) == (0, {})
+    assert loaded.replica != replica
+    assert len(caplog.records) == 1
+    store.commit(BATCH)
+    store.close()
+    assert Store(str(tmp_path)).load().version == BATCH.version
+
+
+SCHEMA_1 = """
+create table replica (id text not null, version integer not null) strict;
+create table mark (
+    process text, path text, generation integer not null,
+    p integer not null, pn integer not null, n integer not null, nn integer not null,
+    primary key (process, path)
+) strict, without rowid;
+create table entry (
+    path text primary key, born integer not null, last integer not null,
+    p integer not null, pn integer not null, n integer not null, nn integer not null
+) strict, without rowid;
+create table register (
+    path text primary key,
+    stamp integer, writer text, value blob, floor_stamp integer, floor_writer text
+) strict, without rowid;
+insert into replica values ('old', 7);
+insert into mark values ('p', 'n', 1, 5, 0, 0, 0);
+insert into entry values ('n', 1, 2, 5, 0, 0, 0);
+insert into register values ('a', 1, 'p', x'01', null, null);
+pragma user_version = 1;
+"""
+
+
+def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """All that it held is there, its processes are known, and it takes the new rows."""
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        db.executescript(SCHEMA_1)
+    db.close()
+    store = Store(str(tmp_path))
+    loaded = store.load()
+    assert (loaded.replica, loaded.version, loaded.watermark_ns) == ("old", 7, 0)
+    assert loaded.marks == {"p": {"n": Mark(1, 5)}}
+    assert loaded.lines == {"p": UNHEARD}
+    assert loaded.entries == (Entry("n", 1, 2, 5),)
+    assert loaded.registers == (("a", Leaf(1, "p", 1), None),)
+    assert loaded.closed == ()
+    store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
+    store.close()
+    again = Store(str(tmp_path)).load()
+    assert again.lines == {"p": Line(4, 2)}
+    assert set(again.entries) == set(BATCH.entries)
+
+
+def test_what_ended_leaves_its_closed_id_and_nothing_else(tmp_path: Path) -> None:
+    """Lines come back; a retired mark, an ended process and what is forgotten do not."""
+    store = Store(str(tmp_path))
+    first, second = Closed(1, 2**63 - 1, 5, 6), Closed(2, 8, 9, 10)
+    marks = (*BATCH.marks, ("q", "n", Mark(1, 1)))
+    store.commit(replace(BATCH, marks=marks, lines=(("p", Line(3, 1)), ("q", Line(9, -1)))))
+    store.commit(Persist(4, (("p", "n", None),), (), (), ended=("q",), closed=(first, second)))
+    loaded = store.load()
+    assert loaded.marks == {"p": {"f": Mark(2, (0, 210_000_000, 0, 0))}}
+    assert loaded.lines == {"p": Line(3, 1)}
+    assert loaded.closed == (first, second)
+    store.commit(Persist(5, (), (), (), forgotten=2, watermark_ns=6))
+    store.close()
+    loaded = Store(str(tmp_path)).load()
+    assert (loaded.closed, loaded.watermark_ns) == ((second,), 6)
 
 
 def test_whoever_else_has_the_file_does_not_hold_up_a_commit(tmp_path: Path) -> None:

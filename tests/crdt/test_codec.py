@@ -462,7 +462,7 @@ def test_a_path_deeper_or_longer_than_any_shard_has_is_refused(path: str) -> Non
         said: list[list[Any]] = [[], [], []]
         said[[Write, Erase, Total].index(type(item))].append(item)
         with pytest.raises(RemoteProtocolError, match="path"):
-            decode_report(encode(Report("p", 1, 1, False, *said)))
+            decode_report(encode(Report("p", 1, 1, False, said[0], said[1], said[2])))
 
 
 def test_the_longest_path_of_a_shard_is_taken() -> None:

@@ -20,7 +20,7 @@ import zmq
 from shardlog.crdt import counter
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.wire import codec
-from shardlog.handler import ShardHandler, count, erase, shell
+from shardlog.handler import ShardHandler, connection, count, erase
 from shardlog.handler import link as link_module
 from shardlog.handler.link import Link
 from shardlog.handler.outbox import Outbox
@@ -461,7 +461,7 @@ def test_close_tries_once_more_whenever_the_next_try_was_due(
     def options(endpoint: str) -> dict[int, int]:
         return {zmq.SNDHWM: 4, zmq.LINGER: 0, zmq.RECONNECT_IVL: 60_000}
 
-    monkeypatch.setattr(shell, "options", options)
+    monkeypatch.setattr(connection, "options", options)
     with tempfile.TemporaryDirectory(prefix="shardlog-") as folder:
         endpoint = f"ipc://{folder}/c.sock" if scheme == "ipc" else free_pair()
         handler = ShardHandler(endpoint, "b")
@@ -548,6 +548,15 @@ def test_settings_come_from_argument_variable_file_default(
 
     by_argument = ShardHandler("ipc:///argument.sock", "argument")
     assert (by_argument.endpoint, by_argument.blade) == ("ipc:///argument.sock", "argument")
+
+
+def test_default_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is logged before any collector has started has a place to wait in."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for _ in range(2):
+        ShardHandler()
+
+    assert (tmp_path / "shardlog").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(

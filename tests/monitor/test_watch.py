@@ -96,8 +96,9 @@ def test_pattern_selects_what_matches_and_all_below(pattern: str, expected: set[
 
 def test_bad_pattern_is_a_config_error() -> None:
     """At once, not with the first change."""
-    with pytest.raises(ConfigError):
-        Watch(r"a\q")
+    for pattern in (r"a\q", "a\\", "scraper-*"):
+        with pytest.raises(ConfigError):
+            Watch(pattern)
 
 
 def test_end_hands_out_what_waits() -> None:

@@ -250,7 +250,7 @@ def test_collector_serves_its_own_host(tmp_path_factory: pytest.TempPathFactory)
 
         eventually(lambda: get(alone, "intents/42/host") == "scraper-1", "what its blade said")
         checked = shardlog("check", "--connect", serve)
-        assert f"{serve} serves 1 hosts" in checked
+        assert f"{serve} serves 1 host\n" in checked
         assert node.process.poll() is None
 
 
@@ -291,4 +291,4 @@ connect = "{cluster.url}"
             return [row["blade"] for row in rows]
 
         eventually(lambda: blades() == ["by-file"], "the blade that the file names")
-        assert "serves 1 hosts" in shardlog("check", "--config", str(file))
+        assert "serves 1 host\n" in shardlog("check", "--config", str(file))

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from shardlog.monitor import Cluster as Replica
 
 
+SHARDLOG = str(Path(sys.executable).parent / "shardlog")
 BLADE = "blade@node:boot:1:1:aa"
 REFUSED = "shardlog/health/collector/node-1/refused/*"
 
@@ -112,7 +114,7 @@ def test_a_20_mib_frame_cuts_the_connection_and_that_is_counted(cluster: Cluster
 def test_a_second_collector_on_the_same_socket_is_refused(cluster: Cluster) -> None:
     """Exit 2, one line that says what to do, and the first goes on collecting."""
     command = [
-        str(Path(sys.executable).parent / "shardlog"),
+        SHARDLOG,
         *cluster.collectors["node-1"].arguments,
     ]
     second = subprocess.run(
@@ -282,3 +284,31 @@ def test_whoever_answers_for_another_is_refused() -> None:
             eventually(lambda: "refused (sender)" in cluster.aggregator.log())
         push.send(frame("a", 2))
         shows(replica, "a/n", 2)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "socket"])
+def test_what_is_at_the_address_and_is_somebody_elses_stays(tmp_path: Path, kind: str) -> None:
+    """A file, a folder, a socket on which another listens: one line, exit 2, and it stays."""
+    with (
+        tempfile.TemporaryDirectory(prefix="shardlog-") as name,
+        socket.socket(socket.AF_UNIX) as other,
+    ):
+        path = Path(name) / "there"
+        if kind == "file":
+            path.write_text("kept")
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            other.bind(str(path))
+            other.listen()
+        done = subprocess.run(
+            [SHARDLOG, "collect", "--listen", f"ipc://{path}", "--store", str(tmp_path / "store")],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert path.exists()
+        if kind == "socket":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(path))

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from click.testing import CliRunner, Result
@@ -89,13 +89,40 @@ def test_get_of_an_empty_state_is_an_empty_object(server: Server) -> None:
 
 
 def test_get_of_an_absent_path_says_so_and_exits_1(server: Server) -> None:
-    """Nothing on stdout, one line on stderr."""
+    """Nothing on stdout, one line on stderr, with the part of the path that is there."""
     server.write("intents/42", {})
-    for path in ("intents/43", r"intents/\i42", "intents/42/host", "shardlog", "intents/"):
+    for path, there in (
+        ("intents/43", "; intents is there"),
+        (r"intents/\i42", "; intents is there"),
+        ("intents/42/host/x", "; intents/42 is there"),
+        ("intents/", "; intents is there"),
+        ("shardlog", ""),
+    ):
         result = run("get", path, "--connect", server.url)
 
         assert (result.stdout, result.exit_code) == ("", 1)
-        assert result.stderr == f"shardlog get: nothing is at {path}\n"
+        assert result.stderr == f"shardlog get: nothing is at {path}{there}\n"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "remark"),
+    [
+        ([], "no host has been heard yet"),
+        (["live", "stale"], "1 of 2 hosts are not live, see `shardlog check`"),
+    ],
+)
+def test_get_says_who_may_have_more(
+    server: Server, statuses: list[Literal["live", "stale"]], remark: str
+) -> None:
+    """What is absent may be what a host that is not heard had to say."""
+    server.hosts = [
+        HostStatus(f"node-{number}", f"replica-{number}", status, 0, 0)
+        for number, status in enumerate(statuses)
+    ]
+    result = run("get", "intents", "--connect", server.url)
+
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert result.stderr == f"shardlog get: nothing is at intents; {remark}\n"
 
 
 def test_get_finds_the_int_key_where_no_str_key_is(server: Server) -> None:
@@ -168,10 +195,12 @@ def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [("get", r"a\q"), ("watch", r"a\q"), ("watch", r"\ix")])
-def test_bad_path_exits_2(server: Server, arguments: tuple[str, ...]) -> None:
-    """One line."""
-    result = run(*arguments, "--connect", server.url)
+@pytest.mark.parametrize(
+    "arguments", [("get", r"a\q"), ("watch", r"a\q"), ("watch", r"\ix"), ("watch", "a\\")]
+)
+def test_bad_path_exits_2(arguments: tuple[str, ...]) -> None:
+    """One line, whether somebody answers or not."""
+    result = run(*arguments, "--connect", free_pair())
 
     assert (result.stdout, result.exit_code) == ("", 2)
     assert result.stderr.count("\n") == 1
@@ -292,19 +321,32 @@ def test_watch_ends_quietly_when_its_reader_has_gone(
     assert (watching.returncode, watching.stderr.read()) == (141, "")
 
 
-def test_get_ends_quietly_when_its_reader_has_gone(server: Server) -> None:
+@pytest.mark.parametrize("arguments", [("get",), ("blades",), ("blades", "--json"), ("check",)])
+def test_command_ends_quietly_when_its_reader_has_gone(
+    server: Server, arguments: tuple[str, ...]
+) -> None:
     """Also when all of it would have fitted into a buffer."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:
         done = subprocess.run(
-            [SHARDLOG, "get", "--connect", server.url],
+            [SHARDLOG, *arguments, "--connect", server.url],
             stdout=pipe,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_demo_in_a_folder_that_cannot_be_made_exits_2(tmp_path: Path) -> None:
+    """One line that names it, before anything starts."""
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file" / "demo")
+    done = subprocess.run([SHARDLOG, "demo", "--dir", folder], capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"shardlog demo: --dir {folder}: Not a directory\n"
 
 
 def test_blades_prints_a_table_or_a_list(server: Server) -> None:
@@ -360,7 +402,7 @@ def test_check_of_a_sound_host_is_fine(server: Server, tmp_path: Path) -> None:
     assert code == 0
     assert {status for status, _ in findings.values()} == {"fine"}
     assert findings[f"collector ipc://{path}"] == ("fine", "listens")
-    assert findings["monitors"] == ("fine", f"{server.url} serves 1 hosts")
+    assert findings["monitors"] == ("fine", f"{server.url} serves 1 host")
 
 
 def test_check_names_what_is_wrong(
@@ -383,7 +425,40 @@ def test_check_names_what_is_wrong(
         "collector",
         "host node-2",
     }
-    assert findings["host node-2"][1] == "stale, last heard 1970-01-01T00:00:00.000000Z"
+    assert findings["host node-2"][1] == (
+        "stale, last heard 1970-01-01T00:00:00.000000Z; "
+        "its collector has ended, or does not reach its aggregator"
+    )
+
+
+def test_check_tells_a_replaced_store_from_a_silent_host(server: Server) -> None:
+    """A live collector of the same name says that nothing is to be mended there."""
+    server.hosts = [*server.hosts, HostStatus("node-1", "replica-2", "stale", 0, 0)]
+    _, findings = check("--connect", server.url)
+
+    assert findings["host node-1"][1].endswith("a collector with another store has taken its place")
+
+
+def test_check_cannot_tell_where_no_host_is_heard(server: Server) -> None:
+    """An aggregator that nobody sends to is no cluster that is fine."""
+    server.hosts = []
+    code, findings = check("--connect", server.url)
+
+    assert code == 3
+    assert findings["monitors"] == (
+        "unreachable",
+        f"{server.url} serves no host: no collector sends there",
+    )
+
+
+def test_check_asks_the_collector_of_the_file(server: Server, tmp_path: Path) -> None:
+    """Where it listens is where blades are heard, unless they are told to send elsewhere."""
+    file = tmp_path / "shardlog.toml"
+    file.write_text(f"[collect]\nlisten = 'ipc://{tmp_path}/c.sock'\n")
+    code, findings = check("--connect", server.url, "--config", str(file))
+
+    assert code == 3
+    assert findings[f"collector ipc://{tmp_path}/c.sock"][0] == "unreachable"
 
 
 def test_check_of_a_broken_file_says_so(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_crowds_of_writers_lose_nothing(runner: Runner, what: str) -> None:
 
 def test_without_a_collector_a_process_ends_and_its_memory_is_bounded(runner: Runner) -> None:
     """20,000 log calls with nobody there are held as a few items: what they add up to."""
-    program = runner.start("ending", "nobody", "ipc:///nonexistent/collector.sock")
+    program = runner.start("ending", "nobody", runner.cluster.endpoint("nobody"))
     code, out = program.end()
     waiting, items, size = map(int, out.split())
 

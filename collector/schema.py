@@ -1,0 +1,39 @@
+"""The tables of a collector's store, and what makes each version of them of the one before."""
+
+_COUNTS = """
+create table replica (id text not null, version integer not null) strict;
+create table mark (
+    process text, path text, generation integer not null,
+    p integer not null, pn integer not null, n integer not null, nn integer not null,
+    primary key (process, path)
+) strict, without rowid;
+create table entry (
+    path text primary key, born integer not null, last integer not null,
+    p integer not null, pn integer not null, n integer not null, nn integer not null
+) strict, without rowid;
+create table register (
+    path text primary key,
+    stamp integer, writer text, value blob, floor_stamp integer, floor_writer text
+) strict, without rowid;
+"""
+_LIVES = """
+create table line (
+    process text primary key, last integer not null, retired integer not null
+) strict, without rowid;
+create table closed (
+    number integer primary key,
+    key integer not null, started_ns integer not null, closed_ns integer not null
+) strict;
+alter table replica add column watermark_ns integer not null default 0;
+insert into line select distinct process, 0, -1 from mark;
+"""
+_RESETS = """
+alter table entry add column base_p integer not null default 0;
+alter table entry add column base_pn integer not null default 0;
+alter table entry add column base_n integer not null default 0;
+alter table entry add column base_nn integer not null default 0;
+alter table entry add column reset integer not null default 0;
+"""
+STEPS = (_COUNTS, _LIVES + _RESETS)
+"""What makes each schema of the one before it; 0 is an empty file."""
+SCHEMA = len(STEPS)

@@ -1,0 +1,214 @@
+"""The folder of life files, as the collector sees it: who lives, who has ended, what they left.
+
+`shardlog.crdt.life` says what the files are. Whether a process lives is asked of the kernel, with
+F_GETLK: it names a lock that somebody else holds, and takes none. To try the lock instead would
+turn away a process that locks its file at that moment. The collector must never lock such a file,
+nor have a handler of its own that does: a record lock ends when its process closes any descriptor
+of the file, and its own lock is what F_GETLK does not see.
+
+A file that can't be understood is refused, and renamed aside for whoever wants to look at it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import struct
+import sys
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from shardlog.crdt.errors import ConfigError, RemoteProtocolError
+from shardlog.crdt.life import (
+    ACKNOWLEDGED_BYTES,
+    EXIT,
+    LIFE,
+    life_name,
+    read_life,
+    unpack_frames,
+)
+from shardlog.crdt.wire import codec
+
+if TYPE_CHECKING:
+    from shardlog.crdt.replication.messages import Report
+
+DESCRIPTORS_MAX = 256
+LIFE_BYTES_MAX = 4096
+EXIT_BYTES_MAX = 256 << 20
+"""More than a process may have pending."""
+BAD = ".bad"
+
+_IS_BSD = sys.platform == "darwin" or "bsd" in sys.platform
+_FLOCK = "qqihh" if _IS_BSD else "hhqqi"
+"""C's struct flock: start, length, pid, type, whence; or type, whence, start, length, pid."""
+
+
+class Seen(NamedTuple):
+    """A process that has files. `is_held`: it lives; `has_exit`: it left something."""
+
+    process: str
+    is_held: bool
+    has_exit: bool
+
+
+class Bad(NamedTuple):
+    """A file that can't be understood."""
+
+    reason: str
+    detail: str
+
+
+class _Known(NamedTuple):
+    inode: int
+    process: str
+
+
+def is_held(descriptor: int) -> bool:
+    """Whether another process holds a record lock on an open file."""
+    kind, whence, size = fcntl.F_WRLCK, os.SEEK_SET, struct.calcsize(_FLOCK)
+    ask = (0, 0, 0, kind, whence) if _IS_BSD else (kind, whence, 0, 0, 0)
+    padded = struct.pack(_FLOCK, *ask) + bytes(8)
+    found = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, padded)[:size])
+    return bool(found[3 if _IS_BSD else 0] != fcntl.F_UNLCK)
+
+
+class LifeFolder:
+    """The life files beside one collector's socket.
+
+    Raises:
+        ConfigError: the folder can't be used.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.path = Path(folder)
+        self._known: dict[str, _Known] = {}
+        self._descriptors: OrderedDict[str, int] = OrderedDict()
+        try:
+            self._make()
+            status = self.path.lstat()
+        except OSError as error:
+            raise ConfigError(f"{folder}: can't be used: {error.strerror}") from error
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (0, os.getuid()):
+            raise ConfigError(f"{folder}: is no folder of this user; use another --listen")
+
+    def scan(self) -> tuple[list[Seen], list[Bad]]:
+        """All processes that have files, each once. O(files)."""
+        lives: dict[str, int] = {}
+        exits: set[str] = set()
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    name, suffix = Path(entry.name).stem, Path(entry.name).suffix
+                    if suffix == LIFE and entry.is_file(follow_symlinks=False):
+                        lives[name] = entry.inode()
+                    elif suffix == EXIT and entry.is_file(follow_symlinks=False):
+                        exits.add(name)
+        except FileNotFoundError:  # as by what tidies up temporary folders
+            with suppress(OSError):
+                self._make()
+        for name in self._known.keys() - lives.keys():
+            self._forget(name)
+        seen: list[Seen] = []
+        bad: list[Bad] = []
+        for name, inode in lives.items():
+            try:
+                process = self._identify(name, inode)
+                held = is_held(self._descriptor(name))
+                seen.append(Seen(process, held, name in exits))
+            except (OSError, ValueError) as error:
+                bad += self._refuse(name + LIFE, error)
+        for name in exits - lives.keys():
+            try:
+                first = unpack_frames(self._read(name + EXIT, EXIT_BYTES_MAX))[0]
+                process = codec.decode_report(first).process
+                if life_name(process) != name:
+                    raise ValueError(f"the exit file of {process!r}")
+                seen.append(Seen(process, False, True))
+            except (OSError, ValueError, IndexError, RemoteProtocolError) as error:
+                bad += self._refuse(name + EXIT, error)
+        return seen, bad
+
+    def left_by(self, process: str) -> tuple[list[Report], list[Bad]]:
+        """The reports in the exit file of a process that has ended. O(its size)."""
+        name = life_name(process) + EXIT
+        reports: list[Report] = []
+        error: Exception | None = None
+        try:
+            for frame in unpack_frames(self._read(name, EXIT_BYTES_MAX)):
+                try:
+                    reports.append(codec.decode_report(frame))
+                except RemoteProtocolError as refused:
+                    error = refused
+        except (OSError, ValueError) as unread:
+            error = unread
+        return reports, [] if error is None else self._refuse(name, error)
+
+    def acknowledge(self, process: str, sequence: int) -> None:
+        """Tell a process, if it has a life file, that the store has all up to this. O(1)."""
+        with suppress(OSError):
+            descriptor = self._descriptor(life_name(process))
+            os.pwrite(descriptor, sequence.to_bytes(ACKNOWLEDGED_BYTES, "big"), 0)
+
+    def remove(self, process: str) -> None:
+        """Remove the files of a process that has ended; what can't be is found again. O(1)."""
+        name = life_name(process)
+        self._forget(name)
+        for suffix in (EXIT, LIFE):
+            with suppress(OSError):
+                (self.path / (name + suffix)).unlink()
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
+
+    def _make(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+
+    def _identify(self, name: str, inode: int) -> str:
+        """Whose life file it is; it gets its name only when it is written and locked."""
+        known = self._known.get(name)
+        if known is None or known.inode != inode:
+            self._forget(name)
+            process, _ = read_life(os.pread(self._descriptor(name), LIFE_BYTES_MAX, 0))
+            if life_name(process) != name:
+                raise ValueError(f"the life file of {process!r}")
+            known = self._known[name] = _Known(inode, process)
+        return known.process
+
+    def _read(self, name: str, bytes_max: int) -> bytes:
+        with (self.path / name).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > bytes_max:
+                raise ValueError(f"{size} bytes, at most {bytes_max}")
+            return file.read()
+
+    def _descriptor(self, name: str) -> int:
+        """A descriptor of a life file, of which a bounded number is kept open."""
+        descriptor = self._descriptors.pop(name, None)
+        if descriptor is None:
+            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self.path / (name + LIFE), flags)
+        self._descriptors[name] = descriptor
+        if len(self._descriptors) > DESCRIPTORS_MAX:
+            os.close(self._descriptors.popitem(last=False)[1])
+        return descriptor
+
+    def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
+        descriptor = self._descriptors.pop(name, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _refuse(self, name: str, error: Exception) -> list[Bad]:
+        """What to say of a file; none of one that is not there, or can't be read just now."""
+        self._forget(name.partition(".")[0])
+        if isinstance(error, OSError):
+            return []
+        with suppress(OSError):
+            (self.path / name).rename(self.path / (name + BAD))
+        return [Bad("file", f"{self.path / name}: {error or 'empty'}")]

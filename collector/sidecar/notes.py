@@ -1,0 +1,106 @@
+"""What a collector says by itself: its health, what it refused, the presence of processes, its log.
+
+It is written into the state, as registers and counters of its own; its log gets one line of each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shardlog.crdt.path import RESERVED, path_keys, path_text
+from shardlog.crdt.process_id import blade_of
+from shardlog.crdt.replication.messages import Log
+from shardlog.crdt.stamp import StampClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shardlog.collector.sidecar.ledger import Ledger
+    from shardlog.collector.sidecar.presence import Said
+    from shardlog.crdt.delta import Value, Write
+    from shardlog.crdt.state import State
+
+NAMED_MAX = 1000
+"""How many samples of what blades refused a log has: whoever invents reasons does not fill it."""
+_REFUSED_BY_BLADES = f"{RESERVED}/health/blade/"
+
+
+class Notes:
+    """The own words of the collector of a host; `process` is its process id."""
+
+    def __init__(self, state: State, ledger: Ledger, host: str, process: str) -> None:
+        self.refused: dict[str, int] = {}
+        self._state = state
+        self._ledger = ledger
+        self._host = host
+        self._process = process
+        self._clock = StampClock()
+        self._store_trouble = False
+        self._named = 0
+        self._logs: list[Log] = []
+
+    def refuse(self, reason: str, detail: str, now_ns: int) -> None:
+        """Count something that was turned away, and name the first of each reason."""
+        self.turn_away(reason, detail)
+        self.count(f"refused/{reason}", now_ns)
+
+    def turn_away(self, reason: str, detail: str) -> None:
+        """Count it in the heartbeats only: what is repeated changes no state."""
+        if reason not in self.refused:
+            self._logs.append(Log(f"refused ({reason}): {detail}; further ones are only counted"))
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def count(self, what: str, now_ns: int) -> None:
+        """Count something in its health."""
+        self._ledger.add(self._health(what), 1, now_ns, now_ns, now_ns)
+
+    def store_failed(self, why: str, now_ns: int) -> None:
+        """The store can't be written: said once."""
+        if not self._store_trouble:
+            self._store_trouble = True
+            self._logs.append(Log(f"{why}; going on in memory, a restart would lose what comes"))
+            self._write(self._health("store"), why, now_ns)
+
+    def store_works(self, now_ns: int) -> None:
+        """The store was written."""
+        if self._store_trouble:
+            self._store_trouble = False
+            self._write(self._health("store"), "written again", now_ns)
+
+    def name(self, write: Write) -> None:
+        """Tell the operator what a blade itself refused: it can't log about its own logging."""
+        if not write.path.startswith(_REFUSED_BY_BLADES):
+            return
+        *_, blade, what, reason = path_keys(write.path)
+        is_new = what == "first" and write.path not in self._state.map.leaves
+        if is_new and self._named < NAMED_MAX:
+            self._named += 1
+            self._logs.append(Log(f"{blade} refused ({reason}): {write.value!r}"))
+
+    def say(self, said: Iterable[Said], now_ns: int) -> None:
+        """Write into the presence records of processes."""
+        for process, key, value in said:
+            self._write(self._presence(process, key), value, now_ns)
+
+    def say_end(self, said: Said, now_ns: int) -> None:
+        """Write the status of a process that has ended, unless it says as much, or bye, itself."""
+        leaf = self._state.map.leaves.get(self._presence(said.process, said.key))
+        if leaf is None or leaf.value not in (said.value, "bye"):
+            self.say([said], now_ns)
+
+    def take_logs(self) -> list[Log]:
+        """The lines for its log since the last call."""
+        logs, self._logs = self._logs, []
+        return logs
+
+    def _presence(self, process: str, key: str) -> str:
+        return path_text((RESERVED, "presence", blade_of(process), process, key))
+
+    def _health(self, what: str) -> str:
+        return f"{path_text((RESERVED, 'health', 'collector', self._host))}/{what}"
+
+    def _write(self, path: str, value: Value, now_ns: int) -> None:
+        """Write a register of its own, above whatever is there."""
+        leaf = self._state.map.leaves.get(path)
+        above_ns = now_ns if leaf is None else max(now_ns, leaf.stamp + 1)
+        self._state.write(path, self._clock.stamp(above_ns), self._process, value)

@@ -1,0 +1,100 @@
+"""What a collector says to those who follow: its stream upwards, and its own view for monitors.
+
+The version of its replica counts the fragments that it published.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from shardlog.crdt.delta import Fragment
+from shardlog.crdt.replication.messages import Answer, HostStatus, Publish
+from shardlog.crdt.replication.publisher import Publisher
+from shardlog.crdt.replication.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from shardlog.collector.sidecar.config import SidecarConfig
+    from shardlog.collector.sidecar.forgetting import Piece
+    from shardlog.crdt.replication.messages import SnapshotRequest
+    from shardlog.crdt.state import State
+
+Channel: TypeAlias = Literal["up", "serve"]
+
+
+class Outlet:
+    """The streams of one collector. `epoch` is a text that no earlier run had."""
+
+    def __init__(
+        self, config: SidecarConfig, state: State, replica: str, version: int, *, epoch: str,
+        bytes_max: int,
+    ) -> None:  # fmt: skip
+        self._host = config.host
+        self._state = state
+        self._replica = replica
+        self._bytes_max = bytes_max
+        self.version = state.versions[replica] = version
+        interval_ms = config.heartbeat_interval_ms
+        self._up = Publisher(replica, epoch, lanes=1, interval_ms=interval_ms)
+        self._view = (
+            View(state, replica, epoch, interval_ms=interval_ms, bytes_max=bytes_max)
+            if config.serve
+            else None
+        )
+        self._requests: list[tuple[Channel, bytes, SnapshotRequest]] = []
+        self._beats: dict[Channel, Publish] = {}
+
+    @property
+    def next_heartbeat_ns(self) -> int:
+        """When the next beat is due."""
+        return self._up.next_heartbeat_ns
+
+    def request(self, channel: Channel, peer: bytes, request: SnapshotRequest) -> None:
+        """Take in a request for a chunk of a snapshot; it is answered behind this batch."""
+        self._requests.append((channel, peer, request))
+
+    def beat(
+        self, channel: Channel, now_ns: int, watermark_ns: int, refused: dict[str, int]
+    ) -> None:
+        """Say the sequences to all who follow: one beat per batch is enough."""
+        if channel in self._beats:
+            return
+        status = HostStatus(self._host, self._replica, "live", now_ns, watermark_ns)
+        if channel == "up":
+            self._beats["up"] = Publish("up", self._up.heartbeat(now_ns, [status], refused))
+        elif self._view is not None:
+            self._beats["serve"] = self._view.heartbeat(now_ns, [status], refused)
+
+    def fragments(self, pieces: Iterable[Piece], touched: list[str]) -> Iterator[Fragment]:
+        """What changed, in fragments of which each is one version: first what is forgotten."""
+        for forgotten, entries in pieces:
+            version, self.version = self.version, self.version + 1
+            self._state.versions[self._replica] = self.version
+            yield Fragment(self._replica, version, self.version, [], [], [], entries, forgotten)
+        paths = iter(touched)
+        more = bool(touched)
+        while more:
+            versions = (self.version, self.version + 1)
+            fragment, last = self._state.fragment(self._replica, versions, paths, self._bytes_max)
+            more = last is not None
+            if fragment.writes or fragment.erases or fragment.entries:
+                self.version = self._state.versions[self._replica] = fragment.to_version
+                yield fragment
+
+    def take_effects(
+        self, fragments: Sequence[Fragment], touched: list[str]
+    ) -> Iterator[Publish | Answer]:
+        """The fragments, what shows differently, the beats, and then the answers."""
+        yield from (Publish("up", self._up.delta(0, fragment)) for fragment in fragments)
+        if self._view is not None:
+            yield from self._view.publish(touched)
+        yield from self._beats.values()
+        yield from (self._answer(*request) for request in self._requests)
+        self._beats, self._requests = {}, []
+
+    def _answer(self, channel: Channel, peer: bytes, request: SnapshotRequest) -> Answer:
+        if channel == "serve" and self._view is not None:
+            return self._view.answer(peer, request)
+        fragment, following = self._state.snapshot(self._replica, request.after, self._bytes_max)
+        return Answer("up", peer, self._up.chunk(request, fragment, following))

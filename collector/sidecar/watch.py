@@ -1,0 +1,102 @@
+"""Watches over life files: tells the machine who lives and who has ended, and obeys what it owes.
+
+Once a second the folder is scanned. A locked file says that its process lives. A free one says that
+it has ended; what it sent may still be on its way, so that the machine is told only once it has
+read the process' last words with nothing missing, or the socket was read to its end for a second
+since.
+
+At the start nothing can be on its way yet: what processes left is taken in before the socket is
+bound, so that nobody is answered without it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from shardlog.collector.batch import Acknowledge, Remove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from shardlog.collector.sidecar.life import Bad, LifeFolder
+    from shardlog.collector.sidecar.machine import Sidecar
+    from shardlog.crdt.replication.messages import Report
+
+SCAN_NS = 10**9
+QUIET_NS = 10**9
+"""For so long nothing may wait in the socket before a process without last words has ended."""
+ENDED_MAX = 100
+"""How many ended processes are taken in before the batch is closed."""
+
+
+class LifeWatch:
+    """The life files of one collector, watched on its machine's behalf."""
+
+    def __init__(self, folder: LifeFolder, machine: Sidecar) -> None:
+        self._folder = folder
+        self._machine = machine
+        self._scanned_ns = -SCAN_NS
+        self._backlog_ns = 0
+        self._free: dict[str, int] = {}
+        self._ended: deque[str] = deque()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more processes are known to have ended than one batch takes in."""
+        return bool(self._ended)
+
+    def start(self, now_ns: int) -> None:
+        """See who is there, before the socket is; call `look` until it `has_more` no longer."""
+        for process, held, has_exit in self._scan(now_ns):
+            if held:
+                self._machine.alive(process, now_ns)
+            elif has_exit:
+                self._ended.append(process)
+
+    def look(self, now_ns: int, monotonic_ns: int, *, is_drained: bool) -> None:
+        """After the socket was read, to its end or not: see who lives, take in who has ended."""
+        if not is_drained:
+            self._backlog_ns = monotonic_ns
+        if not self._ended and monotonic_ns - self._scanned_ns >= SCAN_NS:
+            self._scanned_ns = monotonic_ns
+            self._find_ended(now_ns, monotonic_ns)
+        for _ in range(min(ENDED_MAX, len(self._ended))):
+            process = self._ended.popleft()
+            self._machine.ended(process, self._left_by(process, now_ns), now_ns)
+
+    def obey(self, effects: Iterable[Acknowledge | Remove]) -> None:
+        """What is due once a batch is persisted."""
+        for effect in effects:
+            match effect:
+                case Acknowledge(process, sequence):
+                    self._folder.acknowledge(process, sequence)
+                case Remove(process):
+                    self._folder.remove(process)
+
+    def _find_ended(self, now_ns: int, monotonic_ns: int) -> None:
+        free: dict[str, int] = {}
+        for process, held, _ in self._scan(now_ns):
+            if held:
+                self._machine.alive(process, now_ns)
+                continue
+            since_ns = free[process] = self._free.get(process, monotonic_ns)
+            quiet_ns = monotonic_ns - max(since_ns, self._backlog_ns)
+            if quiet_ns >= QUIET_NS or self._machine.said_last(process):
+                self._ended.append(process)
+        self._free = free
+
+    def _scan(self, now_ns: int) -> Iterable[tuple[str, bool, bool]]:
+        seen, bad = self._folder.scan()
+        self._refuse(bad, now_ns)
+        return seen
+
+    def _left_by(self, process: str, now_ns: int) -> Iterator[Report]:
+        """Read only if it is asked for: of a process that is closed it is in already."""
+        reports, bad = self._folder.left_by(process)
+        self._refuse(bad, now_ns)
+        yield from reports
+
+    def _refuse(self, bad: Iterable[Bad], now_ns: int) -> None:
+        for reason, detail in bad:
+            self._machine.refuse(reason, detail, now_ns)
