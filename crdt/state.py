@@ -10,7 +10,11 @@ that a snapshot must fill. An entry is never rewritten by anyone but its owner (
 What shows where a register and a counter meet: for visibility a counter is a leaf stamped by its
 newest count. It writes no floor, but hides older leaves at and below its path; a floor at or above
 it that is not older hides it. Of two things of which each could hide the other the newer one does,
-and ties go to the register, then to the one below: so the view is always a proper tree.
+and ties go to the register, then to the one below: so the view is a proper tree.
+
+Not so among the counters of forgotten records, at and below `~`: those of many records, of
+different shapes, meet there, and each was visible where it came from. None hides another, or a
+total would go down when a record is forgotten; where one is above others, a tree shows these.
 
 An erase hides counters by its stamp alone; that they go on from zero behind it is the business of
 their owner, see `shardlog.crdt.entry`.
@@ -41,6 +45,7 @@ from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.lww_map import LwwMap
 from shardlog.crdt.path import Pattern, ancestors
 from shardlog.crdt.path_index import PathIndex
+from shardlog.crdt.retention import is_collapsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -310,7 +315,7 @@ class State:
         self.map.check_invariants()
         assert set(self._cell_index) == set(self.cells)
         assert all(self.cells.values()), "a path without an entry"
-        shown = [path for path, row in self.rows() if row.value != {}]
+        shown = [p for p, row in self.rows() if row.value != {} and not is_collapsed(p)]
         inner = {prefix for path, _ in self.rows() for prefix in ancestors(path)}
         assert not inner.intersection(shown), "something shows below a value that shows"
 
@@ -389,9 +394,13 @@ class State:
             leaf = self.map.leaves.get(path)
             if leaf is not None and leaf.stamp >= last:
                 return None
-            if max(self.map.newest_below(path), self._last_below(path)) >= last:
+            if self.map.newest_below(path) >= last:
                 return None
-            if any(self._last(p) > last for p in ancestors(path)):
+            goes_on = is_collapsed(path)
+            if not goes_on and self._last_below(path) >= last:
+                return None
+            above = (p for p in ancestors(path) if not goes_on or not is_collapsed(p))
+            if any(self._last(p) > last for p in above):
                 return None
         return Shown(COUNTER, counter.value(self._cell_amount(path)), last, "")
 

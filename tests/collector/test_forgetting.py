@@ -9,9 +9,11 @@ import pytest
 from shardlog.collector.batch import Persist, Restored
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import FORGOTTEN, Erase, Forgotten, Fragment, Retired, Total, Write
-from shardlog.crdt.replication.messages import Changes, Report, Row
+from shardlog.crdt.replication.messages import Changes, Delta, Report, Row
+from shardlog.crdt.replication.view import View
 from shardlog.crdt.retention import Retention
 from shardlog.crdt.state import State
+from shardlog.monitor.replica import Replica
 from tests.collector.network import Network, stored
 from tests.collector.test_sidecar import BLADE, NOW, SECOND, deltas, persisted, report, sidecar
 from tests.crdt.test_mutants import Mutant, mutated
@@ -246,6 +248,47 @@ def test_monitors_are_told_that_it_was_forgotten() -> None:
         assert isinstance(delta.body, Changes)
         rows += [row for row in delta.body.rows if row.path == "intents/1/host"]
     assert (rows[-1].kind, rows[-1].stamp) == (FORGOTTEN, NOW)
+
+
+@pytest.mark.parametrize("node", ["collector", "aggregator"])
+def test_no_total_of_a_monitor_goes_down_between_two_messages(node: str) -> None:
+    """Nor up: what counts go on as, and that they are gone, is told at once, however much it is."""
+    machine = forgetful(serve="ipc:///s")
+    paths = [f"intents/{record}/{i}" for record in range(4) for i in range(25)]
+    machine.receive(report(*(Total(path, 1, NOW, NOW, 1) for path in paths)), NOW)
+    effects = [machine.take_effects()]
+    effects += [pass_time(machine, 1, second) for second in range(12)]
+    changes: list[object] = []
+    if node == "collector":
+        changes += [delta.body for batch in effects for delta in deltas(batch, "serve")]
+    else:
+        state = State()
+        view = View(state, "node", "epoch", interval_ms=1000, bytes_max=1000)
+        for batch in effects:
+            for delta in deltas(batch, "up"):
+                assert isinstance(delta.body, Fragment)
+                state.merge(delta.body)
+            published = [effect.message for effect in view.publish(state.take_touched())]
+            changes += [message.body for message in published if isinstance(message, Delta)]
+    monitor = Replica()
+    total: int | float = 0
+    for body in changes:
+        assert isinstance(body, Changes)
+        monitor.apply(body)
+        assert total <= monitor.total("intents/**") <= 100
+        total = monitor.total("intents/**")
+    assert (total, monitor.total("intents/~/*")) == (100, 100)
+
+
+def test_records_of_different_shapes_meet_at_the_collapsed_key() -> None:
+    """A counter in one record, counters below that place in another: both go on."""
+    machine = forgetful()
+    machine.receive(report(Total("intents/1/a", 1, NOW, NOW, 5)), NOW)
+    machine.receive(report(Total("intents/2/a/b", 1, NOW, NOW + SECOND, 7)), NOW + SECOND)
+    before = machine.state.total("intents/*/a"), machine.state.total("intents/*/a/b")
+    follower = followed(pass_time(machine, 14))
+    for state in (machine.state, follower):
+        assert (state.total("intents/*/a"), state.total("intents/*/a/b")) == before == (5, 7)
 
 
 def test_nobody_writes_at_the_collapsed_key() -> None:

@@ -136,8 +136,8 @@ STATE = [
     ),
     Mutant(
         "ties go to the counter above",
-        "if any(self._last(p) > last for p in ancestors(path)):",
-        "if any(self._last(p) >= last for p in ancestors(path)):",
+        "if any(self._last(p) > last for p in above):",
+        "if any(self._last(p) >= last for p in above):",
     ),
     Mutant(
         "a counter hides `{}` above it",

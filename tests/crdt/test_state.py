@@ -25,25 +25,35 @@ from shardlog.crdt.delta import (
 from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.path import Pattern, is_within
 from shardlog.crdt.state import State
-from tests.crdt.fragments import PATHS, REPLICAS, Brute, joined, merged, ops_in, streams
+from tests.crdt.fragments import (
+    COLLAPSED_PLACES,
+    PATHS,
+    REPLICAS,
+    Brute,
+    joined,
+    merged,
+    ops_in,
+    streams,
+)
 from tests.crdt.histories import apply
 
 
 def check_views(fragments: list[Fragment], state_class: type[State] = State) -> None:
     """After every fragment: what shows is what must, and all that changed was named."""
+    paths = sorted({*PATHS, *COLLAPSED_PLACES[0]})
     state = state_class()
-    before = {path: state.shown(path) for path in PATHS}
+    before = {path: state.shown(path) for path in paths}
     for count, fragment in enumerate(fragments, start=1):
         state.merge(fragment)
         state.check_invariants()
         brute = Brute(fragments[:count])
-        after = {path: state.shown(path) for path in PATHS}
+        after = {path: state.shown(path) for path in paths}
         touched = state.take_touched()
 
-        assert after == {path: brute.shown(path) for path in PATHS}
-        for path in PATHS:
+        assert after == {path: brute.shown(path) for path in paths}
+        for path in paths:
             assert state.total(path) == counter.value(brute.amount(path))
-        assert {path for path in PATHS if before[path] != after[path]} <= set(touched)
+        assert {path for path in paths if before[path] != after[path]} <= set(touched)
         assert len(touched) == len(set(touched))
         before = after
     assert state.take_touched() == []
@@ -95,6 +105,12 @@ def check_deliveries(
 @given(streams())
 def test_what_shows_is_what_the_rules_say(fragments: list[Fragment]) -> None:
     """Where registers and counters meet, always and everywhere; and touched is complete."""
+    check_views(fragments)
+
+
+@given(streams(places=COLLAPSED_PLACES))
+def test_what_shows_of_forgotten_records_is_what_the_rules_say(fragments: list[Fragment]) -> None:
+    """Collapsed counters beside each other, below others, and where somebody wrote above them."""
     check_views(fragments)
 
 
@@ -294,6 +310,17 @@ def test_a_floor_below_hides_an_older_counter(order: str) -> None:
         state.erase("a/b", 5, "p")
 
     assert state.shown("a") is None
+
+
+def test_collapsed_counters_of_different_shapes_do_not_hide_each_other() -> None:
+    """They come from different records: each was visible there, and all go on."""
+    state = State()
+    state.put("east", Entry("r/~/a", 1, 3, 5))
+    state.put("west", Entry("r/~/a/b", 2, 4, 7))
+    state.put("west", Entry("r/~", 2, 2, 1))
+    state.check_invariants()
+
+    assert [state.total(p) for p in ("r/*/a", "r/*/a/b", "r/*", "r/**")] == [5, 7, 1, 13]
 
 
 def test_what_a_replica_forgets_is_its_own_and_a_snapshot_says_it_too() -> None:
