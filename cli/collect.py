@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from shardlog.cli.options import config_option
+from shardlog.cli.options import RETENTION, config_option
 from shardlog.cli.output import log_to_stderr
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.shell import run
 from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, collector_listen
+from shardlog.crdt.retention import Retention
 
 
 @click.command()
@@ -77,5 +78,6 @@ def collect(
             store=store,
             serve=serve,
             insecure=insecure,
+            retention=Retention(click.get_current_context().meta[RETENTION]),
         )
     )

@@ -31,6 +31,9 @@ from shardlog.crdt.config import (
 from shardlog.crdt.endpoint import AGGREGATOR_SERVE
 from shardlog.crdt.errors import ConfigError
 
+RETENTION = "shardlog.retention"
+"""Where click's context keeps the file's table [retention], which has no flags."""
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -50,7 +53,9 @@ def config_option(table: str) -> Callable[[F], F]:
     """Decorates a command: `--config FILE`, whose [table] gives the other flags their defaults."""
 
     def take(context: click.Context, _: click.Parameter, path: str | None) -> None:
-        settings = msgspec.structs.asdict(getattr(load_config(path, os.environ), table))
+        config = load_config(path, os.environ)
+        context.meta[RETENTION] = config.retention
+        settings = msgspec.structs.asdict(getattr(config, table))
         names = {flag: option.name for option in context.command.params for flag in option.opts}
         context.default_map = {
             name: value

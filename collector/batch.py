@@ -42,6 +42,8 @@ class Persist:
     marks: tuple[tuple[str, str, Mark | None], ...]
     entries: tuple[Entry, ...]
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...]
+    gone: tuple[str, ...] = ()
+    """The paths of entries that are no more."""
     lines: tuple[tuple[str, Line], ...] = ()
     ended: tuple[str, ...] = ()
     closed: tuple[Closed, ...] = ()

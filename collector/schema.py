@@ -27,6 +27,13 @@ create table closed (
 alter table replica add column watermark_ns integer not null default 0;
 insert into line select distinct process, 0, -1 from mark;
 """
-STEPS = (_COUNTS, _LIVES)
+_RESETS = """
+alter table entry add column base_p integer not null default 0;
+alter table entry add column base_pn integer not null default 0;
+alter table entry add column base_n integer not null default 0;
+alter table entry add column base_nn integer not null default 0;
+alter table entry add column reset integer not null default 0;
+"""
+STEPS = (_COUNTS, _LIVES + _RESETS)
 """What makes each schema of the one before it; 0 is an empty file."""
 SCHEMA = len(STEPS)

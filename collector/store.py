@@ -95,8 +95,8 @@ class Store:
         for process, path, generation, *parts in self._db.execute("select * from mark"):
             marks.setdefault(process, {})[path] = Mark(generation, _amount(parts))
         entries = tuple(
-            Entry(path, born, last, _amount(parts))
-            for path, born, last, *parts in self._db.execute("select * from entry")
+            Entry(path, born, last, _amount(parts[:4]), _amount(parts[4:]), reset)
+            for path, born, last, *parts, reset in self._db.execute("select * from entry")
         )
         return Restored(
             replica=replica,
@@ -132,8 +132,11 @@ class Store:
                 [(process, path) for process, path, mark in batch.marks if mark is None],
             )
             self._db.executemany(
-                "insert or replace into entry values (?, ?, ?, ?, ?, ?, ?)",
-                [(e.path, e.born, e.last, *lengthen(e.amount)) for e in batch.entries],
+                "insert or replace into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (e.path, e.born, e.last, *lengthen(e.amount), *lengthen(e.base), e.reset)
+                    for e in batch.entries
+                ],
             )
             self._db.executemany(
                 "insert or replace into register values (?, ?, ?, ?, ?, ?)",
@@ -150,6 +153,9 @@ class Store:
             self._db.executemany(
                 "delete from register where path = ?",
                 [(path,) for path, leaf, floor in batch.registers if not leaf and not floor],
+            )
+            self._db.executemany(
+                "delete from entry where path = ?", [(path,) for path in batch.gone]
             )
             self._commit_lives(batch)
             self._db.execute(

@@ -3,9 +3,11 @@
 General layout, from the ground up:
 
 - `errors`       what is raised on purpose
-- `stamp`, `path`, `process_id`, `endpoint`, `config`: the words everything else is said in
+- `stamp`, `path`, `process_id`, `endpoint`, `retention`, `config`: the words everything else is
+  said in
 - `delta`        what deltas are made of; `path_index` which paths there are
 - `lww_map`, `counter`: the lattices
+- `entry`        how one replica's counter counts on, and is reset by an erase
 - `state`        their product, which is replicated
 - `replication`  how deltas travel, without a socket
 - `wire`         the only place that knows bytes

@@ -12,6 +12,7 @@
     [aggregate]  listen = "tcp://0.0.0.0:7400"                      SHARDLOG_LISTEN
                  serve = "tcp://127.0.0.1:7410"                     SHARDLOG_SERVE
     [monitor]    connect = "tcp://127.0.0.1:7410"                   SHARDLOG_CONNECT
+    [retention]  "intents/*" = "24h"
 
 A key is its flag with `_`. None, or an empty list, stands for what nobody has said: each command
 has its own default. A variable concerns all tables that have its key; an empty one counts as unset.
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +85,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     collect: CollectConfig = CollectConfig()
     aggregate: AggregateConfig = AggregateConfig()
     monitor: MonitorConfig = MonitorConfig()
+    retention: dict[str, str] = {}
 
 
 def parse_config(text: str, where: str) -> Config:
@@ -120,15 +123,19 @@ def override(config: Config, environ: Mapping[str, str]) -> Config:
     tables: dict[str, Any] = {}
     for name in config.__struct_fields__:
         table = getattr(config, name)
+        if isinstance(table, dict):  # the keys of [retention] are patterns
+            continue
         own = {key: value for key, value in said.items() if key in table.__struct_fields__}
         tables[name] = msgspec.structs.replace(table, **own)
-    return Config(**tables)
+    return Config(**tables, retention=config.retention)
 
 
 def _parse_table(name: str, kind: Any, found: Any, where: str) -> Any:
     if not isinstance(found, dict):
         raise ConfigError(f"{where}: {name} is a table, write [{name}]")
     table = cast("dict[str, Any]", found)
+    if name == "retention":
+        return _parse_retention(table, where)
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     _refuse_unknown(table, types, f"{where}: [{name}] has no key", "keys")
     if isinstance(table.get("to"), str):
@@ -141,6 +148,15 @@ def _parse_table(name: str, kind: Any, found: Any, where: str) -> Any:
                 f"{where}: [{name}] {key} is {_TYPES[types[key]]}, not {value!r}"
             ) from error
     return msgspec.convert(table, kind)
+
+
+def _parse_retention(table: dict[str, Any], where: str) -> dict[str, str]:
+    for pattern, duration in table.items():
+        try:
+            Retention({pattern: str(duration)})
+        except ConfigError as error:
+            raise ConfigError(f"{where}: [retention] {error}") from error
+    return table
 
 
 def _refuse_unknown(

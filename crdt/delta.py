@@ -78,18 +78,35 @@ class Retired(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One replica's entry of the cluster's counter at a path: the sum of its processes' totals."""
+    """One replica's entry of the cluster's counter at a path: the sum of its processes' totals.
+
+    What shows is amount - base; `reset` is the newest floor that its owner applied, see
+    `shardlog.crdt.entry`.
+    """
 
     path: str
     born: Natural
     last: Natural
     amount: Amount
+    base: Amount = 0
+    reset: Natural = 0
+
+
+class Forgotten(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """All that the replica has at and below `record`, up to the stamp `cut`, is no more.
+
+    What its counters showed is at the record's sibling `~` from this version on.
+    """
+
+    record: str
+    cut: Natural
 
 
 class Fragment(msgspec.Struct, array_like=True, frozen=True, tag="fragment"):
     """What changed at a replica from one of its versions to a later one.
 
-    Applies iff from_version <= known < to_version. It is idempotent: all in it is absolute.
+    Applies iff from_version <= known < to_version. It is idempotent: all in it is absolute. What
+    is forgotten goes first.
     """
 
     replica: str
@@ -99,6 +116,7 @@ class Fragment(msgspec.Struct, array_like=True, frozen=True, tag="fragment"):
     writes: list[Write]
     erases: list[Erase]
     entries: list[Entry]
+    forgotten: list[Forgotten] = []
 
 
 def item_bytes(item: Write | Erase | Total | Entry | Retired) -> int:
@@ -108,6 +126,8 @@ def item_bytes(item: Write | Erase | Total | Entry | Retired) -> int:
     57
     """
     value = _value_bytes(item.value) if type(item) is Write else 36
+    if type(item) is Entry:
+        value += 46
     return _value_bytes(item.path) + value + 40
 
 

@@ -36,7 +36,7 @@ from shardlog.crdt.path import ancestors
 from shardlog.crdt.path_index import PathIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shardlog.crdt.delta import Value
 
@@ -145,6 +145,27 @@ class LwwMap:
             del self.leaves[path]
         self.floors[path] = Floor(stamp, writer)
         return touched
+
+    def drop(self, path: str, cut: int, is_own: Callable[[str], bool]) -> bool:
+        """Drop the leaf and the floor at a path whose stamps are not above `cut`; whether any was.
+
+        Only of writers that `is_own` says are. O(1), O(depth + log n) where the path goes.
+        """
+        leaf, floor = self.leaves.get(path), self.floors.get(path)
+        drops_leaf = leaf is not None and leaf.stamp <= cut and is_own(leaf.writer)
+        drops_floor = floor is not None and floor.stamp <= cut and is_own(floor.writer)
+        if drops_leaf:
+            del self.leaves[path]
+        if drops_floor:
+            del self.floors[path]
+        if (drops_leaf or drops_floor) and path not in self.leaves and path not in self.floors:
+            self.index.remove(path)
+        return drops_leaf or drops_floor
+
+    def newest_at(self, path: str) -> int:
+        """The newest stamp of the leaf and the floor at a path, 0 if there is none. O(1)."""
+        leaf, floor = self.leaves.get(path), self.floors.get(path)
+        return max(leaf.stamp if leaf else 0, floor.stamp if floor else 0)
 
     def is_visible(self, path: str) -> bool:
         """Whether the leaf that is stored at `path` shows. O(1)."""

@@ -71,7 +71,24 @@ def path_keys(text: str) -> Keys:
     """
     if "\\" not in text:
         return tuple(text.split("/"))
-    return tuple(map(_parse_key, _split(text)))
+    return tuple(map(_parse_key, key_texts(text)))
+
+
+def key_texts(text: str) -> list[str]:
+    r"""The texts of the keys of a path or pattern. O(len).
+
+    >>> key_texts(r"intents/\i42/a\/b")
+    ['intents', '\\i42', 'a\\/b']
+    """
+    if "\\" not in text:
+        return text.split("/")
+    start, parts = 0, list[str]()
+    for at, char in enumerate(text):
+        if char == "/" and not _is_escaped(text, at):
+            parts.append(text[start:at])
+            start = at + 1
+    parts.append(text[start:])
+    return parts
 
 
 def ancestors(text: str) -> Iterator[str]:
@@ -131,11 +148,11 @@ class Pattern:
     def __init__(self, text: str, *, collapsed: bool = False) -> None:
         self.text = text
         self._collapsed = collapsed
-        self._parts = tuple(_parse_part(part) for part in _split(text)) if text else ()
+        self._parts = tuple(_parse_part(part) for part in key_texts(text)) if text else ()
 
     def matches(self, path: str) -> bool:
         """Whether the canonical text `path` is matched. O(keys x parts)."""
-        keys = _split(path) if "\\" in path else path.split("/")
+        keys = key_texts(path)
         reached = {0}  # how many keys the parts so far may have taken
         for part in self._parts:
             if part == "**":
@@ -179,7 +196,7 @@ def resolve(text: str, exists: Callable[[str], bool]) -> str:
     'intents/42'
     """
     path = above = ""
-    for key in map(_parse_key, _split(text)):
+    for key in map(_parse_key, key_texts(text)):
         path = above + key_text(key)
         if isinstance(key, str) and _is_integer(key) and not exists(path):
             marked = above + key_text(int(key))
@@ -193,17 +210,6 @@ def _is_escaped(text: str, at: int) -> bool:
     while start > 0 and text[start - 1] == "\\":
         start -= 1
     return (at - start) % 2 == 1
-
-
-def _split(text: str) -> list[str]:
-    parts: list[str] = []
-    start = 0
-    for at, char in enumerate(text):
-        if char == "/" and not _is_escaped(text, at):
-            parts.append(text[start:at])
-            start = at + 1
-    parts.append(text[start:])
-    return parts
 
 
 def _is_integer(text: str) -> bool:

@@ -10,10 +10,14 @@ that a snapshot must fill. An entry is never rewritten by anyone but its owner (
 What shows where a register and a counter meet: for visibility a counter is a leaf stamped by its
 newest count. It writes no floor, but hides older leaves at and below its path; a floor at or above
 it that is not older hides it. Of two things of which each could hide the other the newer one does,
-and ties go to the register, then to the one below: so the view is always a proper tree.
+and ties go to the register, then to the one below: so the view is a proper tree.
 
-Known anomalies. A counter that an erase hides shows its whole total again with the next count: the
-erase of counters is the business of their owner, not of the merge.
+Not so among the counters of forgotten records, at and below `~`: those of many records, of
+different shapes, meet there, and each was visible where it came from. None hides another, or a
+total would go down when a record is forgotten; where one is above others, a tree shows these.
+
+An erase hides counters by its stamp alone; that they go on from zero behind it is the business of
+their owner, see `shardlog.crdt.entry`.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from shardlog.crdt import counter
 from shardlog.crdt.delta import (
     COUNTER,
+    ERASED,
+    FORGOTTEN,
     REGISTER,
     Entry,
     Erase,
@@ -34,13 +40,15 @@ from shardlog.crdt.delta import (
     item_bytes,
     name_bytes,
 )
+from shardlog.crdt.entry import difference, is_counted
 from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.lww_map import LwwMap
 from shardlog.crdt.path import Pattern, ancestors
 from shardlog.crdt.path_index import PathIndex
+from shardlog.crdt.retention import is_collapsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from shardlog.crdt.delta import Amount, Value
 
@@ -74,7 +82,10 @@ class State:
         self.versions: dict[str, int] = {}
         self._cell_index = PathIndex()
         self._mixed = False
-        self._touched: dict[str, None] = {}
+        self._touched: dict[str, int] = {}
+        self._left: dict[str, int] = {}
+        self._homes: dict[str, str] = {}
+        self._homes_max = 1000
 
     def write(self, path: str, stamp: int, writer: str, value: Value) -> bool:
         """Merge a register's write; whether it was news. Complexity: `LwwMap.write`."""
@@ -97,8 +108,23 @@ class State:
             if not self._mixed and self.cells:
                 self._mixed = any(p in self.cells for p in ancestors(path))
             self._touch(path, touched)
-            self._touched.update(dict.fromkeys(self._cell_index.below(path)))
+            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
         return bool(touched)
+
+    def forget(self, replica: str, record: str, cut: int) -> None:
+        """Drop what a replica has at and below a record, up to the stamp `cut`.
+
+        Of a record of one key its counters stay: there is no sibling to go on at. O(rows of it).
+        """
+        is_own = self._is_of(replica)
+        keeps_counters = not any(ancestors(record))
+        for path in self.at_and_below(record):
+            is_gone = self.map.drop(path, cut, is_own)
+            if replica in self.cells.get(path, {}) and not keeps_counters:
+                self._remove(replica, path)
+                is_gone = True
+            if is_gone:
+                self._touch_gone(path, cut)
 
     def put(self, replica: str, entry: Entry) -> None:
         """Set a replica's entry: the caller answers for the order. O(1) where the path exists."""
@@ -124,31 +150,47 @@ class State:
             raise LocalProtocolError(
                 f"gap: {fragment.replica} is known up to {known}, not to {fragment.from_version}"
             )
+        for forgotten in fragment.forgotten:
+            self.forget(fragment.replica, forgotten.record, forgotten.cut)
         self._merge_registers(fragment)
         for entry in fragment.entries:
             self.put(fragment.replica, entry)
         self.versions[fragment.replica] = fragment.to_version
 
     def install(self, replica: str, version: int, chunks: Iterable[Fragment]) -> None:
-        """Replace a replica's entries by those of its snapshot, and merge the registers in it.
+        """Replace all that a replica has by its snapshot; what is not in it was forgotten.
 
         The version is that of the snapshot's first chunk: later chunks may hold later entries, so
         the fragments behind that version, up to the one of the last chunk, belong to the same
-        step. O(size of the old and the new snapshot).
+        step. O(size of the old state and of the snapshot).
         """
+        own = {writer for writer, home in self._homes.items() if home == replica}
         held: set[str] = set()
+        said: set[str] = set()
         for chunk in chunks:
             self._merge_registers(chunk)
             for entry in chunk.entries:
                 self.put(replica, entry)
                 held.add(entry.path)
+            said.update(item.path for items in (chunk.writes, chunk.erases) for item in items)
         for path in [p for p, cell in self.cells.items() if replica in cell and p not in held]:
+            last = self.cells[path][replica].last
             self._remove(replica, path)
+            self._touch_gone(path, last)
+        for path in [p for p in self.map.index if p not in said]:
+            newest = self.map.newest_at(path)
+            if self.map.drop(path, newest, own.__contains__):
+                self._touch_gone(path, newest)
         self.versions[replica] = version
+
+    def touched(self) -> Iterable[str]:
+        """What the next `take_touched` returns. O(1)."""
+        return self._touched.keys()
 
     def take_touched(self) -> list[str]:
         """The paths whose look may have changed since the last call, each once. O(their number)."""
         touched, self._touched = self._touched, {}
+        self._left = {path: cut for path, cut in touched.items() if cut}
         return list(touched)
 
     def shown(self, path: str) -> Shown | None:
@@ -159,24 +201,43 @@ class State:
         """All paths at which something is stored, sorted, behind `after`. O(log n) to begin."""
         return _once(merge(self.map.index.after(after), self._cell_index.after(after)))
 
-    def gone_by(self, path: str) -> tuple[int, str]:
-        """The stamp and writer of what took away what a path once showed. O(depth + below).
+    def at_and_below(self, top: str) -> list[str]:
+        """The paths at and below `top` at which something is stored, sorted. O(log n + paths)."""
+        is_stored = top in self.map.leaves or top in self.map.floors or top in self.cells
+        below = _once(merge(self.map.index.below(top), self._cell_index.below(top)))
+        return [*([top] if is_stored else []), *below]
 
-        A floor at or above it if that is the newest, else whatever was written below it.
+    def newest_at(self, path: str) -> int:
+        """The newest stamp of all that is stored at a path, 0 if nothing is. O(replicas)."""
+        lasts = (entry.last for entry in self.cells.get(path, {}).values())
+        return max(self.map.newest_at(path), max(lasts, default=0))
+
+    def gone_by(self, path: str) -> tuple[Literal[2, 3], int, str]:
+        """How a path went that once showed something, when and by whom. O(depth + below).
+
+        Forgotten, if that was what it was last touched by. Else erased: by a floor at or above it
+        if that is the newest, or by whatever was written below it.
         """
+        if path in self._left:
+            return FORGOTTEN, self._left[path], ""
         floor = self.map.newest_floor(path)
         below = (self.map.leaves.get(p) or self.map.floors[p] for p in self.map.index.below(path))
-        return max([floor, *((mark.stamp, mark.writer) for mark in below)])
+        stamp, by = max([floor, *((mark.stamp, mark.writer) for mark in below)])
+        return ERASED, stamp, by
+
+    def counters(self, top: str) -> list[str]:
+        """The paths at and below `top` that have entries, sorted. O(log n + paths)."""
+        at = [top] if top in self.cells else []
+        if self._cell_index.has_below(top):
+            at += self._cell_index.below(top)
+        return at
 
     def rows(self, top: str | None = None) -> Iterator[tuple[str, Shown]]:
         """All that is visible at and below `top` (None: the root), sorted. O(log n + rows)."""
         if top is None:
             paths: Iterable[str] = self.paths()
         else:
-            paths = [
-                *([top] if top in self.map.leaves or top in self.cells else []),
-                *_once(merge(self.map.index.below(top), self._cell_index.below(top))),
-            ]
+            paths = self.at_and_below(top)
         for path in paths:
             shown = self.shown(path)
             if shown is not None:
@@ -254,16 +315,26 @@ class State:
         self.map.check_invariants()
         assert set(self._cell_index) == set(self.cells)
         assert all(self.cells.values()), "a path without an entry"
-        shown = [path for path, row in self.rows() if row.value != {}]
+        shown = [p for p, row in self.rows() if row.value != {} and not is_collapsed(p)]
         inner = {prefix for path, _ in self.rows() for prefix in ancestors(path)}
         assert not inner.intersection(shown), "something shows below a value that shows"
 
     def _merge_registers(self, fragment: Fragment) -> None:
         writers = [sys.intern(writer) for writer in fragment.writers]
+        self._homes.update(dict.fromkeys(writers, fragment.replica))
         for erase in fragment.erases:
             self.erase(erase.path, erase.stamp, writers[erase.writer])
         for write in fragment.writes:
             self.write(write.path, write.stamp, writers[write.writer], write.value)
+        if len(self._homes) > self._homes_max:
+            leaves, floors = self.map.leaves.values(), self.map.floors.values()
+            kept = {mark.writer for marks in (leaves, floors) for mark in marks}
+            self._homes = {writer: self._homes[writer] for writer in kept if writer in self._homes}
+            self._homes_max = 2 * len(self._homes) + 1000
+
+    def _is_of(self, replica: str) -> Callable[[str], bool]:
+        """Whether a writer speaks through this replica. At the owner itself all writers do."""
+        return lambda writer: self._homes.get(writer, replica) == replica
 
     def _remove(self, replica: str, path: str) -> None:
         cell = self.cells[path]
@@ -276,17 +347,22 @@ class State:
     def _touch(self, path: str, touched: list[str]) -> None:
         """Note what may look different; where registers and counters meet, also above and below."""
         for p in touched:
-            self._touched[p] = None
+            self._touched[p] = 0
         if not self._mixed:
             return
         leaves, cells = self.map.leaves, self.cells
         for p in ancestors(path):
             if p in leaves or p in cells:
-                self._touched[p] = None
+                self._touched[p] = 0
         leaf = leaves.get(path)
         if leaf is None or leaf.is_scalar or path in cells:  # `{}` hides nothing below it
-            self._touched.update(dict.fromkeys(self.map.index.below(path)))
-            self._touched.update(dict.fromkeys(self._cell_index.below(path)))
+            self._touched.update(dict.fromkeys(self.map.index.below(path), 0))
+            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
+
+    def _touch_gone(self, path: str, cut: int) -> None:
+        """Note that something at a path was forgotten; a scalar above it may show again."""
+        self._touch(path, [path, *(p for p in ancestors(path) if p in self.map.leaves)])
+        self._touched[path] = cut
 
     def _meets(self, path: str) -> bool:
         """Whether a counter at this path has anything at, above or below it that it could hide."""
@@ -318,9 +394,13 @@ class State:
             leaf = self.map.leaves.get(path)
             if leaf is not None and leaf.stamp >= last:
                 return None
-            if max(self.map.newest_below(path), self._last_below(path)) >= last:
+            if self.map.newest_below(path) >= last:
                 return None
-            if any(self._last(p) > last for p in ancestors(path)):
+            goes_on = is_collapsed(path)
+            if not goes_on and self._last_below(path) >= last:
+                return None
+            above = (p for p in ancestors(path) if not goes_on or not is_collapsed(p))
+            if any(self._last(p) > last for p in above):
                 return None
         return Shown(COUNTER, counter.value(self._cell_amount(path)), last, "")
 
@@ -329,12 +409,14 @@ class State:
         floor = self.map.floor_over(path)
         total: Amount = 0
         for entry in self.cells[path].values():
-            if entry.last > floor:
-                total = counter.add(total, entry.amount)
+            if entry.last > floor and is_counted(entry):
+                total = counter.add(total, difference(entry))
         return total
 
     def _last(self, path: str) -> int:
-        return max((entry.last for entry in self.cells.get(path, {}).values()), default=0)
+        """The newest count that its owner has not erased, 0 if there is none."""
+        entries = self.cells.get(path, {}).values()
+        return max((entry.last for entry in entries if is_counted(entry)), default=0)
 
     def _last_below(self, path: str) -> int:
         return max((self._last(p) for p in self._cell_index.below(path)), default=0)

@@ -1,7 +1,9 @@
 """What a collector lets in: the one place where it looks at clocks, limits and who may say what.
 
-A register or floor stamped too far ahead is refused and counted. A count never is for its time; it
-is where it would be one path too many. Of what is reserved, a process may say only what is its own.
+A register or floor stamped too far ahead, or so long ago that its record is forgotten, is refused
+and counted. A count never is for its time: one too old for its record goes to `~`. It is refused
+where it would be one path too many. Of what is reserved, a process may say only what is its own,
+and nobody says anything at `~`.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from typing import TYPE_CHECKING
 from shardlog.crdt.delta import Erase
 from shardlog.crdt.path import RESERVED, is_within, path_text
 from shardlog.crdt.process_id import blade_of
+from shardlog.crdt.retention import collapsed, is_collapsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shardlog.collector.sidecar.config import SidecarConfig
-    from shardlog.crdt.delta import Write
+    from shardlog.collector.sidecar.forgetting import Forgetting
+    from shardlog.collector.sidecar.notes import Notes
+    from shardlog.crdt.delta import Total, Write
     from shardlog.crdt.state import State
 
 MS = 1_000_000
@@ -24,13 +27,15 @@ PROCESS_BYTES_MAX = 512
 
 
 class Admission:
-    """Says of each item whether it comes in; `refuse(reason, detail, now_ns)` hears of others."""
+    """Says of each item whether it comes in; `notes` hear of those that do not."""
 
     def __init__(
-        self, state: State, config: SidecarConfig, refuse: Callable[[str, str, int], None]
+        self, state: State, config: SidecarConfig, forgetting: Forgetting, notes: Notes
     ) -> None:
         self._state = state
-        self._refuse = refuse
+        self._forgetting = forgetting
+        self._refuse = notes.refuse
+        self._turn_away = notes.turn_away
         self._max_skew_ns = config.max_skew_ms * MS
         self._paths_max = config.paths_max
 
@@ -49,6 +54,9 @@ class Admission:
             detail = f"the clock of {blade_of(process)} is {ahead_s} s ahead, at {path!r}"
             self._refuse("skew", detail, now_ns)
             return False
+        if self._forgetting.is_old(path, item.stamp, now_ns):
+            self._turn_away("old", f"{path!r} of {blade_of(process)} is older than is kept")
+            return False
         if not self._is_allowed(path, process, now_ns):
             return False
         known = self._state.map
@@ -58,14 +66,24 @@ class Admission:
             return True
         return self._has_room(path, process, now_ns)
 
-    def count(self, path: str, process: str, now_ns: int) -> bool:
-        """Whether a total that is news comes in. O(len)."""
-        return self._is_allowed(path, process, now_ns) and (
-            path in self._state.cells or self._has_room(path, process, now_ns)
-        )
+    def count(self, total: Total, process: str, now_ns: int) -> str | None:
+        """Where a total that is news is added, None if it does not come in. O(len + rules)."""
+        path = total.path
+        if not self._is_allowed(path, process, now_ns):
+            return None
+        record = self._forgetting.is_old(path, total.last, now_ns)
+        if record is not None and not record.keeps_counters:  # no limit refuses what collapses
+            is_erased = total.last <= self._state.map.floor_over(path)
+            return path if is_erased else collapsed(path, record.path)
+        if path in self._state.cells or self._has_room(path, process, now_ns):
+            return path
+        return None
 
     def _is_allowed(self, path: str, process: str, now_ns: int) -> bool:
         """Whether a process may say something there: of what is reserved, only of itself."""
+        if is_collapsed(path):
+            self._refuse("collapsed", f"{path!r} is not for {blade_of(process)} to write", now_ns)
+            return False
         if not path.startswith(RESERVED) or not is_within(path, RESERVED):
             return True
         blade = blade_of(process)

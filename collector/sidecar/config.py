@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from shardlog.crdt.endpoint import check_address
 from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.retention import Retention
 
 HOST_BYTES_MAX = 255
 """As all names on the wire."""
@@ -34,6 +35,8 @@ class SidecarConfig:
     """How often the time at which each process was last heard is published."""
     max_skew_ms: int = 3_600_000
     """Registers and floors stamped further ahead than this are refused."""
+    retention: Retention = Retention()  # noqa: RUF009 - it is immutable
+    """How long what is said is kept."""
     paths_max: int = 1_000_000
     """New paths beyond this are refused."""
 

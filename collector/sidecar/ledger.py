@@ -28,6 +28,7 @@ from shardlog.collector.batch import UNHEARD, Acknowledge, Persist, Remove
 from shardlog.collector.sidecar.closed import ClosedIds
 from shardlog.crdt import counter
 from shardlog.crdt.delta import Entry
+from shardlog.crdt.entry import count_on, difference, is_counted, reset_by
 
 if TYPE_CHECKING:
     from shardlog.collector.batch import Closed, Line, Restored
@@ -49,6 +50,7 @@ class Ledger:
         self._is_dirty = False
         self._dirty_marks: dict[tuple[str, str], counter.Mark | None] = {}
         self._dirty_entries: dict[str, Entry] = {}
+        self._gone: dict[str, None] = {}
         self._dirty_lines: dict[str, None] = {}
         self._ended: dict[str, None] = {}
         self._dirty_closed: list[Closed] = []
@@ -82,34 +84,54 @@ class Ledger:
             return total.generation > self.lines.get(process, UNHEARD).retired
         return old.advance(total.generation, total.amount)[0] != old
 
-    def count(self, process: str, total: Total, now_ns: int) -> bool:
-        """Hear a total that is news; False if the sum is too large to be kept. O(1).
+    def count(self, process: str, total: Total, now_ns: int, to: str | None = None) -> bool:
+        """Hear a total that is news; False if the sum is too large to be kept. O(depth).
 
-        Nothing changes then. A stamp ahead of `now_ns` is cut to it.
+        Nothing changes then. A stamp ahead of `now_ns` is cut to it. What is new is added at the
+        path `to`, if that is another than the total's own.
         """
         path = total.path
         old = self.marks.get(process, {}).get(path, counter.NEVER)
         mark, more = old.advance(total.generation, total.amount)
-        if more and not self.add(path, more, total.born, min(total.last, now_ns)):
+        if more and not self.add(to or path, more, total.born, total.last, now_ns):
             return False
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
         self._is_dirty = True
         return True
 
-    def add(self, path: str, more: Amount, born: int, last: int) -> bool:
-        """Add to the replica's own entry; False if the sum is too large to be kept. O(1)."""
-        old = self._state.cells.get(path, {}).get(self.replica)
-        if old is None:
-            entry = Entry(path, min(born, last), last, more)
-        else:
-            amount = counter.add(old.amount, more)
-            entry = Entry(path, min(old.born, born), max(old.last, last), amount)
+    def add(self, path: str, more: Amount, born: int, last: int, now_ns: int) -> bool:
+        """Add to the replica's own entry; False if the sum is too large to be kept. O(depth)."""
+        old = self._state.cells.get(path, {}).get(self.replica) or Entry(path, 0, 0, 0)
+        entry = count_on(old, more, (born, last), self._state.map.floor_over(path), now_ns)
         if not counter.fits(entry.amount):
             return False
-        self._state.put(self.replica, entry)
-        self._dirty_entries[path] = entry
-        self._is_dirty = True
+        self._put(entry)
         return True
+
+    def reset(self, top: str) -> None:
+        """A floor at `top` is new: what was counted below it shows no more. O(rows below)."""
+        for path in self._state.counters(top):
+            old = self._state.cells[path].get(self.replica)
+            if old is not None:
+                entry = reset_by(old, self._state.map.floor_over(path))
+                if entry is not old:
+                    self._put(entry)
+
+    def collapse(self, path: str, to: str) -> Entry | None:
+        """Move what the entry at a path shows to another path; its entry then. O(depth).
+
+        The entry that it leaves is to be forgotten by the state.
+        """
+        old = self._state.cells[path][self.replica]
+        self._gone[path] = None
+        self._is_dirty = True
+        self._dirty_entries.pop(path, None)
+        floor = self._state.map.floor_over(path)
+        if not is_counted(old) or old.last <= floor:
+            return None
+        if self.add(to, difference(old), old.born, old.last, old.last):
+            return self._state.cells[to][self.replica]
+        return None
 
     def retire(self, process: str, retired: Retired) -> None:
         """Drop the mark of a path that a process has dropped. O(1)."""
@@ -168,6 +190,7 @@ class Ledger:
             tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items()),
             tuple(self._dirty_entries.values()),
             registers,
+            gone=tuple(self._gone),
             lines=tuple((process, self.lines[process]) for process in self._dirty_lines),
             ended=tuple(self._ended),
             closed=tuple(self._dirty_closed),
@@ -175,7 +198,7 @@ class Ledger:
             watermark_ns=self.closed.watermark_ns,
         )
         self._dirty_marks, self._dirty_entries, self._dirty_lines = {}, {}, {}
-        self._ended, self._dirty_closed, self._is_dirty = {}, [], False
+        self._gone, self._ended, self._dirty_closed, self._is_dirty = {}, {}, [], False
         self._due |= self._owed
         self._owed = {}
         return batch
@@ -189,11 +212,21 @@ class Ledger:
         """What of a batch could not be persisted is to be persisted again. O(batch)."""
         marks = {(process, path): mark for process, path, mark in batch.marks}
         self._dirty_marks = marks | self._dirty_marks
-        self._dirty_entries = {entry.path: entry for entry in batch.entries} | self._dirty_entries
+        self._gone = (
+            dict.fromkeys(p for p in batch.gone if p not in self._dirty_entries) | self._gone
+        )
+        entries = {entry.path: entry for entry in batch.entries if entry.path not in self._gone}
+        self._dirty_entries = entries | self._dirty_entries
         lines = {process: None for process, _ in batch.lines if process in self.lines}
         self._dirty_lines = lines | self._dirty_lines
         self._ended = dict.fromkeys(batch.ended) | self._ended
         self._dirty_closed = [*batch.closed, *self._dirty_closed]
+        self._is_dirty = True
+
+    def _put(self, entry: Entry) -> None:
+        self._state.put(self.replica, entry)
+        self._dirty_entries[entry.path] = entry
+        self._gone.pop(entry.path, None)
         self._is_dirty = True
 
     def _move(self, process: str, line: Line) -> None:

@@ -2,13 +2,13 @@
 
 Theory of operation. The collector's store is one replica of the cluster's counter, kept by its
 `Ledger`. Registers and floors merge into the state as they are, as far as `Admission` lets them in.
-`Presence` knows who is there, `Notes` are the collector's own words, `Outlet` tells those who
-follow.
+`Presence` knows who is there, `Forgetting` what is due, `Notes` are the collector's own words,
+`Outlet` tells those who follow.
 
 Reports are taken in one after the other; `take_effects` closes the batch. Its effects are to be
-obeyed in order: Persist (one transaction: marks, lines, closed ids, entries and registers) BEFORE
-Publish, so that nothing is seen that a restart would take back, and Answer last, so that a snapshot
-holds nothing that was not published.
+obeyed in order: Persist (one transaction: marks, lines, closed ids, entries and registers, those
+that are gone too) BEFORE Publish, so that nothing is seen that a restart would take back, and
+Answer last, so that a snapshot holds nothing that was not published.
 
 Whether Persist succeeded is told at once, before anything more is handed in. `persisted` returns
 what is due from then on, to be obeyed: Acknowledge, which lets a process forget what it sent, and
@@ -19,6 +19,9 @@ next, and files that were not removed are found to be those of a closed id.
 
 The end of a process: its reports first, those of its exit file too, then its status, its marks, its
 line and its closed id, in one batch.
+
+What fell due while no collector was there is forgotten in the first batch: before anybody is told
+anything, but after it was seen who lives.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.batch import Acknowledge, Persist, Remove, Restored
 from shardlog.collector.sidecar.admission import Admission
+from shardlog.collector.sidecar.forgetting import Forgetting, Piece
 from shardlog.collector.sidecar.ledger import Ledger
 from shardlog.collector.sidecar.notes import Notes
 from shardlog.collector.sidecar.outlet import Channel, Outlet
@@ -64,11 +68,16 @@ class Sidecar:
         self._ledger = Ledger(self.state, restored)
         self._notes = Notes(self.state, self._ledger, config.host, process)
         self._presence = Presence(config, now_ns)
-        self._admission = Admission(self.state, config, self._notes.refuse)
+        self._forgetting = Forgetting(
+            self.state, self._ledger, self._presence, config.retention, bytes_max
+        )
+        self._admission = Admission(self.state, config, self._forgetting, self._notes)
         self._outlet = Outlet(
             config, self.state, self.replica, restored.version, epoch=epoch, bytes_max=bytes_max
         )
         self._tick_ns = now_ns
+        self._has_swept = False
+        self._pieces: list[Piece] = []
         self._dirty_registers: dict[str, None] = {}
         self._restore(restored, now_ns)
 
@@ -87,17 +96,20 @@ class Sidecar:
             return
         self._notes.say(self._presence.hear(report, now_ns), now_ns)
         for erase in report.erases:
-            if self._admission.item(erase, process, now_ns):
-                self.state.erase(erase.path, erase.stamp, process)
+            if self._admission.item(erase, process, now_ns) and self.state.erase(
+                erase.path, erase.stamp, process
+            ):
+                self._ledger.reset(erase.path)
         for write in report.writes:
             if self._admission.item(write, process, now_ns):
                 self._notes.name(write)
-                self.state.write(write.path, write.stamp, process, write.value)
+                if self.state.write(write.path, write.stamp, process, write.value):
+                    self._ledger.reset(write.path)
         for total in report.totals:
-            is_news = self._ledger.is_news(process, total)
-            if not is_news or not self._admission.count(total.path, process, now_ns):
+            if not self._ledger.is_news(process, total):
                 continue
-            if not self._ledger.count(process, total, now_ns):
+            to = self._admission.count(total, process, now_ns)
+            if to is not None and not self._ledger.count(process, total, now_ns, to):
                 self.refuse("overflow", f"{total.path!r} of {blade_of(process)}", now_ns)
         for retired in report.retired:
             self._ledger.retire(process, retired)
@@ -174,15 +186,20 @@ class Sidecar:
             if not was_final or self.said_last(process):
                 self._end(process, now_ns)
         self._ledger.forget(now_ns)
+        self._sweep(now_ns)
         self._beat("up", now_ns)
         self._beat("serve", now_ns)
 
     def take_effects(self) -> list[SidecarEffect]:
         """Close the batch: Persist, then Publish, then Answer; Log last. O(what changed)."""
+        if not self._has_swept:
+            self._sweep(self._tick_ns)
         effects: list[SidecarEffect] = []
         touched = self.state.take_touched()
         self._dirty_registers.update(dict.fromkeys(touched))
-        fragments = list(self._outlet.fragments(touched))
+        self._forgetting.watch(touched)
+        pieces, self._pieces = self._pieces, []
+        fragments = list(self._outlet.fragments(pieces, touched))
         if fragments or self._ledger.is_dirty or self._dirty_registers:
             leaves, floors = self.state.map.leaves, self.state.map.floors
             registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
@@ -211,7 +228,12 @@ class Sidecar:
                         statuses[process] = leaf.value
         for process, status in statuses.items():
             self._presence.expect(process, status, now_ns)
-        self.state.take_touched()
+        self._forgetting.watch(self.state.take_touched())
+
+    def _sweep(self, now_ns: int) -> None:
+        self._has_swept = True
+        self._forgetting.watch(self.state.touched())
+        self._pieces += self._forgetting.sweep(now_ns)
 
     def _has_ended(self, process: str) -> bool:
         """Whether a process is closed, or may have been, as it is not known. O(log) if unknown."""

@@ -41,14 +41,18 @@ class Notes:
 
     def refuse(self, reason: str, detail: str, now_ns: int) -> None:
         """Count something that was turned away, and name the first of each reason."""
+        self.turn_away(reason, detail)
+        self.count(f"refused/{reason}", now_ns)
+
+    def turn_away(self, reason: str, detail: str) -> None:
+        """Count it in the heartbeats only: what is repeated changes no state."""
         if reason not in self.refused:
             self._logs.append(Log(f"refused ({reason}): {detail}; further ones are only counted"))
-        self.count(f"refused/{reason}", now_ns)
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def count(self, what: str, now_ns: int) -> None:
         """Count something in its health."""
-        self._ledger.add(self._health(what), 1, now_ns, now_ns)
+        self._ledger.add(self._health(what), 1, now_ns, now_ns, now_ns)
 
     def store_failed(self, why: str, now_ns: int) -> None:
         """The store can't be written: said once."""

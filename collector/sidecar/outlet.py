@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from shardlog.crdt.delta import Fragment
 from shardlog.crdt.replication.messages import Answer, HostStatus, Publish
 from shardlog.crdt.replication.publisher import Publisher
 from shardlog.crdt.replication.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from shardlog.collector.sidecar.config import SidecarConfig
-    from shardlog.crdt.delta import Fragment
+    from shardlog.collector.sidecar.forgetting import Piece
     from shardlog.crdt.replication.messages import SnapshotRequest
     from shardlog.crdt.state import State
 
@@ -65,8 +66,12 @@ class Outlet:
         elif self._view is not None:
             self._beats["serve"] = self._view.heartbeat(now_ns, [status], refused)
 
-    def fragments(self, touched: list[str]) -> Iterator[Fragment]:
-        """What changed, in fragments of which each is one version."""
+    def fragments(self, pieces: Iterable[Piece], touched: list[str]) -> Iterator[Fragment]:
+        """What changed, in fragments of which each is one version: first what is forgotten."""
+        for forgotten, entries in pieces:
+            version, self.version = self.version, self.version + 1
+            self._state.versions[self._replica] = self.version
+            yield Fragment(self._replica, version, self.version, [], [], [], entries, forgotten)
         paths = iter(touched)
         more = bool(touched)
         while more:

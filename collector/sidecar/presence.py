@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from shardlog.crdt.process_id import blade_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -61,6 +63,8 @@ class Presence:
         self._publish_ns = config.presence_interval_ms * MS
         self._tick_ns = now_ns
         self._processes: dict[str, _Process] = {}
+        self._held_ns: dict[str, int] = {}
+        """Until when whoever has a locked life file, and was not heard, is alive."""
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -77,6 +81,7 @@ class Presence:
         known = self._processes.get(process)
         if known is None:
             known = self._processes[process] = _Process(now_ns, now_ns, report.sent_ns, now_ns)
+            self._held_ns.pop(process, None)
             yield Said(process, "heard", now_ns)
         elif report.final and not known.is_final:
             yield Said(process, "heard", now_ns)
@@ -90,6 +95,7 @@ class Presence:
         """A process was heard, or its life file is locked: it is not lost. O(1)."""
         known = self._processes.get(process)
         if known is None:
+            self._held_ns[process] = now_ns + self._lost_after_ns
             return
         known.lost_ns = now_ns + self._lost_after_ns
         if known.is_lost:
@@ -105,6 +111,7 @@ class Presence:
     def end(self, process: str) -> Said:
         """A process has ended: whether it had said its last. O(1)."""
         known = self._processes.pop(process, None)
+        self._held_ns.pop(process, None)
         return Said(process, "status", "bye" if known is not None and known.is_final else "lost")
 
     def over(self, now_ns: int) -> Iterator[tuple[str, bool]]:
@@ -120,6 +127,9 @@ class Presence:
         # Whoever was paused itself has heard nobody meanwhile; a step forwards looks the same.
         away_ns = max(now_ns - self._tick_ns - self._interval_ns, 0)
         self._tick_ns = now_ns
+        self._held_ns = {
+            p: at_ns + away_ns for p, at_ns in self._held_ns.items() if now_ns < at_ns + away_ns
+        }
         for process, known in self._processes.items():
             known.lost_ns = min(known.lost_ns + away_ns, now_ns + self._lost_after_ns)
             if known.is_up and now_ns >= known.lost_ns:
@@ -130,6 +140,16 @@ class Presence:
             if abs(known.heard_ns - known.published_ns) >= self._publish_ns:
                 known.published_ns = known.heard_ns
                 yield Said(process, "heard", known.heard_ns)
+
+    def is_alive(self, process: str) -> bool:
+        """Whether it is heard, and not lost, or its life file is locked. O(1)."""
+        known = self._processes.get(process)
+        return process in self._held_ns if known is None else not known.is_lost
+
+    def blades(self) -> set[str]:
+        """The blades of which a process is alive. O(processes)."""
+        heard = (process for process, known in self._processes.items() if not known.is_lost)
+        return {blade_of(process) for process in (*heard, *self._held_ns)}
 
     def watermark_ns(self, now_ns: int) -> int:
         """No process that is heard has anything older that is not sent. O(processes)."""

@@ -2,15 +2,23 @@
 
 A monitor need not know how deltas merge: it is told, per path, what shows there now. Changes are
 made from the state after a batch, so a path that changed many times within it travels once.
+
+Where records are forgotten, a path at `~` and all that has gone on there travel in one message: in
+whatever order of two messages, a total would be too low or too high in between.
+
+Known anomaly. A message is never larger than GROUP_BYTES_MAX and one batch: of more than some two
+thousand counters that go on at one path at once, a total is too high for a moment.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.crdt.delta import COUNTER, ERASED, Write, item_bytes, name_bytes
+from shardlog.crdt.delta import COUNTER, Write, item_bytes, name_bytes
+from shardlog.crdt.path import COLLAPSED, key_texts
 from shardlog.crdt.replication.messages import LANES, Answer, Changes, Publish, Row, lane_of
 from shardlog.crdt.replication.publisher import Publisher
+from shardlog.crdt.retention import is_collapsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +26,10 @@ if TYPE_CHECKING:
     from shardlog.crdt.delta import Value
     from shardlog.crdt.replication.messages import HostStatus, SnapshotRequest
     from shardlog.crdt.state import State
+
+
+GROUP_BYTES_MAX = 200 << 10
+"""For what travels together: with it, and any one item, a message still fits into a frame."""
 
 
 class View:
@@ -38,10 +50,16 @@ class View:
         """What these paths show now. O(their number x depth)."""
         batches: dict[int, _Batch] = {}
         effects: list[Publish] = []
-        for path in touched:
-            lane = lane_of(path)
+        for group in _together(list(touched)):
+            lane = lane_of(group[0])
             batch = batches.setdefault(lane, _Batch())
-            batch.add(self._state, path)
+            start = batch.size
+            for path in group:
+                if batch.size - start >= GROUP_BYTES_MAX:
+                    effects.append(Publish("serve", self._stream.delta(lane, batch.changes())))
+                    batch = batches[lane] = _Batch()
+                    start = 0
+                batch.add(self._state, path)
             if batch.size >= self._bytes_max:
                 effects.append(Publish("serve", self._stream.delta(lane, batch.changes())))
                 del batches[lane]
@@ -75,8 +93,8 @@ class _Batch:
     def add(self, state: State, path: str) -> None:
         shown = state.shown(path)
         if shown is None:
-            stamp, by = state.gone_by(path)
-            row = Row(path, ERASED, None, stamp, self._writer(by))
+            kind, stamp, by = state.gone_by(path)
+            row = Row(path, kind, None, stamp, self._writer(by))
         else:
             value = _sendable(shown.value) if shown.kind == COUNTER else shown.value
             row = Row(path, shown.kind, value, shown.stamp, self._writer(shown.writer))
@@ -93,6 +111,25 @@ class _Batch:
             self._writers[process] = len(self._writers)
             self.size += name_bytes(process)
         return self._writers[process]
+
+
+def _together(touched: list[str]) -> Iterable[list[str]]:
+    """The paths, those of counts together with where they may go on. O(their number x depth)."""
+    groups = {path: [path] for path in touched if is_collapsed(path)}
+    if not groups:
+        return ([path] for path in touched)
+    alone: list[list[str]] = []
+    for path in touched:
+        if path in groups:
+            continue
+        keys = key_texts(path)
+        beside = ("/".join((*keys[:i], COLLAPSED, *keys[i + 1 :])) for i in range(1, len(keys)))
+        target = next((at for at in beside if at in groups), None)
+        if target is None:
+            alone.append([path])
+        else:
+            groups[target].append(path)
+    return [*groups.values(), *alone]
 
 
 def _sendable(total: Value) -> Value:

@@ -95,8 +95,12 @@ def decode_stream(frame: bytes) -> StreamMessage:
             for erase in body.erases:
                 _check_path(erase.path)
                 _require(0 <= erase.writer < len(body.writers), "writer")
+            for forgotten in body.forgotten:
+                _check_path(forgotten.record)
             for entry in body.entries:
                 _check_counter(entry)
+                is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
+                _require(is_base, f"base at {entry.path!r}")
     return message
 
 

@@ -19,6 +19,7 @@ from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
 from shardlog.crdt.replication.messages import Answer, Ask, Publish, Report
+from shardlog.crdt.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,8 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         closed.update({row.number: row for row in batch.closed})
         closed = {n: row for n, row in closed.items() if n >= batch.forgotten}
         entries.update({entry.path: entry for entry in batch.entries})
+        for path in batch.gone:
+            del entries[path]
         registers.update({row[0]: row for row in batch.registers})
     return Restored(
         replica=replica,
@@ -68,11 +71,21 @@ def stored(batches: list[Persist], replica: str) -> Restored:
 class Network:
     """So many hosts, each with one process that counts and writes, under so many aggregators."""
 
-    def __init__(self, hosts: int, aggregators: int, seed: int, loss: float = 0.2) -> None:
+    def __init__(
+        self,
+        hosts: int,
+        aggregators: int,
+        seed: int,
+        loss: float = 0.2,
+        retention: Retention | None = None,
+    ) -> None:
+        self.retention = retention or Retention()
+        self.reports: list[list[Report]] = [[] for _ in range(hosts)]
         self.rng = Random(seed)
         self.now_ns = START
         self.loss = loss
         self.counted = 0
+        self._intents: dict[tuple[int, str], Total] = {}
         self._order = count()
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._arrivals: dict[tuple[str, int, int], int] = {}
@@ -115,6 +128,25 @@ class Network:
             [],
             [Total(f"hosts/{host}/n", 1, START, self.now_ns, self._totals[host])],
         )
+        self.deliver(host, report)
+
+    def count(self, host: int, record: str, *, age_ms: int = 0) -> None:
+        """The host's process counts in a record and writes there, so long ago, and says it now."""
+        amount = self.rng.randint(1, 9)
+        self.counted += amount
+        at_ns = self.now_ns - age_ms * MS
+        path = f"intents/{record}/n"
+        total = self._intents.get((host, path), Total(path, 1, at_ns, at_ns, 0))
+        assert isinstance(total.amount, int)
+        total = Total(path, 1, total.born, max(total.last, at_ns), total.amount + amount)
+        self._intents[host, path] = total
+        write = Write(f"intents/{record}/by", at_ns, 0, host)
+        process = f"blade-{host}@host-{host}:1"
+        self.deliver(host, Report(process, 1, self.now_ns, False, [write], [], [total]))
+
+    def deliver(self, host: int, report: Report) -> None:
+        """A report reaches its collector, at once."""
+        self.reports[host].append(report)
         self.sidecars[host].receive(report, self.now_ns)
         self._obey_sidecar(host)
 
@@ -145,7 +177,13 @@ class Network:
     def _start(self, host: int) -> Sidecar:
         batches = self._stores[host]
         return Sidecar(
-            SidecarConfig(listen="ipc:///c", to=("ipc:///l",), host=f"host-{host}", store="/s"),
+            SidecarConfig(
+                listen="ipc:///c",
+                to=("ipc:///l",),
+                host=f"host-{host}",
+                store="/s",
+                retention=self.retention,
+            ),
             stored(batches, f"replica-{host}"),
             process=f"host-{host}@host-{host}:{len(batches)}",
             epoch=f"epoch-{next(self._epochs)}",

@@ -15,6 +15,7 @@ from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Retired, Total, Write
 from shardlog.crdt.replication.messages import Report
+from shardlog.crdt.retention import Retention
 from tests.collector.network import stored
 
 SECOND = 1_000_000_000
@@ -23,9 +24,9 @@ NOW = 1_700_000_000 * SECOND
 P = f"blade@node:boot:1:{NOW}:aa"
 
 
-def sidecar(restored: Restored | None = None, now_ns: int = NOW) -> Sidecar:
+def sidecar(restored: Restored | None = None, now_ns: int = NOW, **said: Any) -> Sidecar:
     return Sidecar(
-        SidecarConfig(listen="ipc:///c", to=(), host="node-1", store="/s"),
+        SidecarConfig(listen="ipc:///c", to=(), host="node-1", store="/s", **said),
         restored or Restored(replica="replica-1"),
         process="node-1@node-1::1:1:cc",
         epoch="epoch-1",
@@ -202,7 +203,8 @@ def let_pass(machine: Sidecar, since_ns: int, duration_ns: int) -> None:
 
 def test_without_a_life_file_last_words_close_and_so_does_a_day_of_silence() -> None:
     """Where no folder is shared there is nothing else to go by."""
-    machine, batches = sidecar(), list[Persist]()
+    kept = Retention({"shardlog/presence/*/*": "forever"})
+    machine, batches = sidecar(retention=kept), list[Persist]()
     other = P.replace("aa", "bb")
     machine.receive(report(1, total(1, 1)), NOW)
     machine.receive(report(1, total(1, 1), process=other, final=True), NOW)

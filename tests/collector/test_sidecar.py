@@ -35,13 +35,13 @@ def config(**said: Any) -> SidecarConfig:
     return SidecarConfig(**(usual | said))
 
 
-def sidecar(restored: Restored | None = None, **said: Any) -> Sidecar:
+def sidecar(restored: Restored | None = None, now_ns: int = NOW, **said: Any) -> Sidecar:
     return Sidecar(
         config(**said),
         restored or Restored(replica="replica-1"),
         process="node-1@node-1::1:1:cc",
         epoch="epoch-1",
-        now_ns=NOW,
+        now_ns=now_ns,
         bytes_max=1000,
     )
 
@@ -382,3 +382,32 @@ def test_what_can_not_work_is_refused_in_one_line(said: dict[str, Any], what: st
     with pytest.raises(ConfigError, match=what) as error:
         config(**said)
     assert "\n" not in str(error.value)
+
+
+def test_an_erase_begins_a_count_anew_wherever_it_falls_in_a_report() -> None:
+    """The old total, the floor, the new total: what came after shows, whoever erased, and stays."""
+    machine = sidecar()
+    machine.receive(report(Total("a/n", 1, NOW, NOW + 1, 5)), NOW)
+    machine.receive(report(Total("a/n", 1, NOW, NOW + 1, 3), process="q@h:2"), NOW)
+    machine.receive(
+        report(Total("a/n", 2, NOW + 3, NOW + 3, 2), erases=(Erase("a", NOW + 2, 0),)), NOW
+    )
+    assert machine.state.total("a/n") == 2
+    entry = machine.state.cells["a/n"]["replica-1"]
+    assert (entry.amount, entry.base, entry.reset) == (10, 8, NOW + 2)
+    machine.receive(report(Total("a/n", 1, NOW, NOW + 5, 4), process="q@h:2"), NOW)
+    assert machine.state.total("a/n") == 3
+    successor = sidecar(stored(persisted(machine)[0], "replica-1"))
+    successor.receive(report(Total("a/n", 1, NOW, NOW + 1, 5)), NOW)
+    assert successor.state.total("a/n") == 3
+
+
+def test_a_scalar_over_counters_erases_them_too() -> None:
+    """An overwrite is a floor; counts that were made before it and come late show no more."""
+    machine = sidecar()
+    machine.receive(report(Total("a/n", 1, NOW, NOW, 5), writes=(Write("a", NOW + 2, 0, 1),)), NOW)
+    machine.receive(report(Total("a/n", 1, NOW, NOW + 1, 6), process="q@h:2"), NOW)
+    assert machine.state.total("a/n") == 0
+    machine.receive(report(Total("a/n", 2, NOW + 4, NOW + 4, 1)), NOW)
+    assert machine.state.total("a/n") == 1
+    assert machine.state.shown("a") is None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH = Persist(
     version=3,
     marks=(("p", "n", Mark(1, 5)), ("p", "f", Mark(2, (0, 210_000_000, 0, 0)))),
-    entries=(Entry("n", 1, 2, 5), Entry("f", 1, 2, (0, 210_000_000, 0, 0))),
+    entries=(Entry("n", 1, 2, 5, 3, 1), Entry("f", 1, 2, (0, 210_000_000, 0, 0))),
     registers=(
         ("a", Leaf(1, "p", ["x", 1, b"y", float("inf")]), None),
         ("b", None, Floor(2, "p")),
@@ -48,11 +48,13 @@ def test_what_was_committed_is_loaded_again(tmp_path: Path) -> None:
 
 
 def test_what_is_gone_from_the_map_is_gone_from_the_store(tmp_path: Path) -> None:
-    """A register without leaf and floor deletes its row."""
+    """A register without leaf and floor deletes its row, an entry that is gone too."""
     store = Store(str(tmp_path))
     store.commit(BATCH)
-    store.commit(Persist(4, (), (), (("a", None, None), ("b", Leaf(5, "p", 1), None))))
+    registers = (("a", None, None), ("b", Leaf(5, "p", 1), None))
+    store.commit(Persist(4, (), (), registers, gone=("f",)))
     assert sorted(store.load().registers) == [("b", Leaf(5, "p", 1), None), BATCH.registers[2]]
+    assert store.load().entries == BATCH.entries[:1]
 
 
 def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -181,7 +183,9 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
     assert loaded.closed == ()
     store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
     store.close()
-    assert Store(str(tmp_path)).load().lines == {"p": Line(4, 2)}
+    again = Store(str(tmp_path)).load()
+    assert again.lines == {"p": Line(4, 2)}
+    assert set(again.entries) == set(BATCH.entries)
 
 
 def test_what_ended_leaves_its_closed_id_and_nothing_else(tmp_path: Path) -> None:

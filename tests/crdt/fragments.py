@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from shardlog.crdt import counter
 from shardlog.crdt.delta import COUNTER, REGISTER, Amount, Entry, Erase, Fragment, Value, Write
-from shardlog.crdt.path import path_keys, path_text
+from shardlog.crdt.entry import count_on, is_counted, reset_by
+from shardlog.crdt.path import is_within, path_keys, path_text
 from shardlog.crdt.state import Shown, State
 from tests.crdt.histories import ERASE, Newest, Op, is_below
 
@@ -16,6 +17,8 @@ REPLICAS: tuple[str, ...] = ("east", "west")
 KINDS = [
     ("count",),
     ("count", "erase"),
+    ("count", "erase", "reset"),
+    ("count", "reset"),
     ("count", "scalar"),
     ("count", "presence"),
     ("count", "presence", "erase"),
@@ -23,19 +26,28 @@ KINDS = [
     ("scalar", "presence", "erase"),
     ("scalar", "presence", "erase", "count"),
 ]
+COLLAPSED_PLACES = [["a", "a/~/a", "a/~/a/a", "a/~/a/b"]]
 PATHS = [path_text(keys) for depth in (1, 2, 3) for keys in product("ab", repeat=depth)]
-PLACES = [["a", "a/b"], ["a", "a/a", "a/a/b", "b"], ["a", "a/a/a", "a/a/b", "a/b"], PATHS]
+PLACES = [
+    ["a"],
+    ["a", "a/b"],
+    ["a", "a/a", "a/a/b", "b"],
+    ["a", "a/a/a", "a/a/b", "a/b"],
+    PATHS,
+]
 
 
 @st.composite
-def streams(draw: st.DrawFn, replicas: tuple[str, ...] = REPLICAS) -> list[Fragment]:
+def streams(
+    draw: st.DrawFn, replicas: tuple[str, ...] = REPLICAS, places: list[list[str]] = PLACES
+) -> list[Fragment]:
     """Fragments of all replicas, each replica's from version 0 on without a gap.
 
     Stamps tie often; writers are never the same twice, so no two writes are. Each example has a few
     paths only, so that they meet, and a few kinds of news only, so that short cuts are taken.
     """
     kinds = st.sampled_from(draw(st.sampled_from(KINDS)))
-    paths = st.sampled_from(draw(st.sampled_from(PLACES)))
+    paths = st.sampled_from(draw(st.sampled_from(places)))
     news = st.tuples(
         st.sampled_from(replicas),
         kinds,
@@ -54,15 +66,20 @@ def streams(draw: st.DrawFn, replicas: tuple[str, ...] = REPLICAS) -> list[Fragm
         versions[replica] += 1
         fragment = Fragment(replica, version, version + 1, [f"{writer}-{number}"], [], [], [])
         if kind == "count":
-            old = entries.get((replica, path), Entry(path, stamp, stamp, 0))
-            total = counter.add(old.amount, counter.amount(n))
-            entry = entries[replica, path] = Entry(path, old.born, max(old.last, stamp), total)
+            old = entries.get((replica, path), Entry(path, 0, 0, 0))
+            floor = 0 if is_counted(old) else old.reset
+            entry = count_on(old, counter.amount(n), (stamp, stamp), floor, stamp)
             fragment.entries.append(entry)
+        elif kind == "reset":  # a floor that reached the owner, and may reach others or not
+            for (owner, at), old in entries.items():
+                if owner == replica and is_within(at, path):
+                    fragment.entries.append(reset_by(old, stamp))
         elif kind == "erase":
             fragment.erases.append(Erase(path, stamp, 0))
         else:
             value: Value = {} if kind == "presence" else number
             fragment.writes.append(Write(path, stamp, 0, value))
+        entries.update({(replica, entry.path): entry for entry in fragment.entries})
         fragments.append(fragment)
     return fragments
 
@@ -117,7 +134,8 @@ class Brute:
 
     def last(self, path: str) -> int:
         """The newest count at a path, by any replica; 0 if there is none."""
-        return max((entry.last for entry in self.entries.get(path, {}).values()), default=0)
+        entries = self.entries.get(path, {}).values()
+        return max((entry.last for entry in entries if entry.last > entry.reset), default=0)
 
     def shown(self, path: str) -> Shown | None:
         """What shows at a path."""
@@ -128,8 +146,8 @@ class Brute:
         total: Amount = 0
         if self._counter(path) is not None:
             for entry in self.entries[path].values():
-                if entry.last > self._floor(path):
-                    total = counter.add(total, entry.amount)
+                if entry.last > max(self._floor(path), entry.reset):
+                    total = counter.add(total, counter.excess(entry.amount, entry.base))
         return total
 
     def _floor(self, path: str) -> int:
@@ -168,12 +186,14 @@ class Brute:
                 return None
         for other in self.entries:
             at = path_keys(other)
+            if "~" in at and "~" in keys:
+                continue
             if is_below(at, keys) and self.last(other) >= last:
                 return None
             if is_below(keys, at) and self.last(other) > last:
                 return None
         total: Amount = 0
         for entry in self.entries[path].values():
-            if entry.last > self._floor(path):
-                total = counter.add(total, entry.amount)
+            if entry.last > max(self._floor(path), entry.reset):
+                total = counter.add(total, counter.excess(entry.amount, entry.base))
         return Shown(COUNTER, counter.value(total), last, "")

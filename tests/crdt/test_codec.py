@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardlog.crdt.counter import PART_MAX
-from shardlog.crdt.delta import Entry, Erase, Fragment, Total, Write, item_bytes
+from shardlog.crdt.delta import Entry, Erase, Forgotten, Fragment, Total, Write, item_bytes
+from shardlog.crdt.entry import reset_by
 from shardlog.crdt.errors import RemoteProtocolError
 from shardlog.crdt.path import path_text
 from shardlog.crdt.replication.messages import (
@@ -71,7 +72,8 @@ AMOUNT = st.one_of(PART, st.tuples(PART, PART, PART, st.integers(1, PART_MAX)))
 WRITE = st.builds(Write, PATH, NATURAL, st.just(0), VALUE)
 ERASE = st.builds(Erase, PATH, NATURAL, st.just(0))
 TOTAL = st.builds(Total, PATH, NATURAL, NATURAL, NATURAL, AMOUNT)
-ENTRY = st.builds(Entry, PATH, NATURAL, NATURAL, AMOUNT)
+NEW_ENTRY = st.builds(Entry, PATH, NATURAL, NATURAL, AMOUNT)
+ENTRY = st.one_of(NEW_ENTRY, st.builds(reset_by, NEW_ENTRY, NATURAL))
 REPORT = st.builds(
     Report,
     NAME,
@@ -91,6 +93,7 @@ FRAGMENT = st.builds(
     st.lists(WRITE, max_size=2),
     st.lists(ERASE, max_size=2),
     st.lists(ENTRY, max_size=2),
+    st.lists(st.builds(Forgotten, PATH, NATURAL), max_size=2),
 )
 ROW = st.builds(Row, PATH, st.sampled_from([0, 1, 2, 3]), VALUE, NATURAL, st.integers(-1, 0))
 CHANGES = st.builds(Changes, st.lists(NAME, min_size=1, max_size=2), st.lists(ROW, max_size=2))

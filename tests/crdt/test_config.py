@@ -35,6 +35,9 @@ serve = "tcp://127.0.0.1:7410"
 
 [monitor]
 connect = "tcp://127.0.0.1:7410"
+
+[retention]
+"intents/*" = "7d"
 """
 
 
@@ -52,6 +55,7 @@ def test_each_key_arrives_in_its_table() -> None:
         ),
         aggregate=AggregateConfig(listen="tcp://127.0.0.1:7400", serve="tcp://127.0.0.1:7410"),
         monitor=MonitorConfig(connect="tcp://127.0.0.1:7410"),
+        retention={"intents/*": "7d"},
     )
 
 
@@ -70,7 +74,7 @@ def test_nothing_said_is_nothing_set() -> None:
         (
             "[colect]",
             "a.toml: there is no table 'colect'; "
-            "the tables are handler, collect, aggregate, monitor",
+            "the tables are handler, collect, aggregate, monitor, retention",
         ),
         ("collect = 3", "a.toml: collect is a table, write [collect]"),
         ("[collect]\nlisten = 3", "a.toml: [collect] listen is a string, not 3"),

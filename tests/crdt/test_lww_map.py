@@ -170,8 +170,9 @@ def test_any_grouping_gives_the_same_state(shards: list[Shard], data: st.DataObj
     while len(states) > 1:
         into = states.pop(data.draw(st.integers(0, len(states) - 1)))
         other = states[data.draw(st.integers(0, len(states) - 1))]
-        chunk, _ = into.snapshot("nobody", None, 1 << 20)
-        other.install("nobody", 0, [chunk])
+        taken = f"states-{len(states)}"
+        chunk, _ = into.snapshot(taken, None, 1 << 20)
+        other.install(taken, 0, [chunk])
         other.map.check_invariants()
     straight = State()
     for op in ops_of(shards):

@@ -21,6 +21,7 @@ from shardlog.crdt.replication.follower import Follower
 from tests.crdt.fragments import streams
 from tests.crdt.lossy_stream import swarm
 from tests.crdt.test_counter import check_marks, shuffled_reports
+from tests.crdt.test_entry import check_owner, histories
 from tests.crdt.test_lww_map import check_order, shuffled_histories
 from tests.crdt.test_state import check_deliveries, check_snapshot, check_views, deliveries, takings
 
@@ -135,18 +136,32 @@ STATE = [
     ),
     Mutant(
         "ties go to the counter above",
-        "if any(self._last(p) > last for p in ancestors(path)):",
-        "if any(self._last(p) >= last for p in ancestors(path)):",
+        "if any(self._last(p) > last for p in above):",
+        "if any(self._last(p) >= last for p in above):",
     ),
     Mutant(
         "a counter hides `{}` above it",
         "if leaf.is_scalar and self._last_below(path)",
         "if self._last_below(path)",
     ),
-    Mutant("hidden entries count", "if entry.last > floor:", "if True:"),
+    Mutant(
+        "hidden entries count",
+        "if entry.last > floor and is_counted(entry):",
+        "if is_counted(entry):",
+    ),
+    Mutant(
+        "what is erased counts on",
+        "total = counter.add(total, difference(entry))",
+        "total = counter.add(total, entry.amount)",
+    ),
+    Mutant(
+        "what is erased hides others still",
+        "for entry in entries if is_counted(entry)",
+        "for entry in entries",
+    ),
     Mutant(
         "an erase does not name the counters below it",
-        "            self._touched.update(dict.fromkeys(self._cell_index.below(path)))\n"
+        "            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))\n"
         "        return bool(touched)",
         "        return bool(touched)",
     ),
@@ -186,6 +201,27 @@ MARKS = [
         "a new generation goes on from the old",
         "return Mark(generation, total), total",
         "return Mark(generation, total), excess(total, self.amount)",
+    ),
+]
+
+ENTRY = [
+    Mutant("a reset without a reset stamp", "reset=floor)", "reset=entry.reset)"),
+    Mutant(
+        "base taken from after",
+        "    return Entry(entry.path, born, last, amount, entry.base, entry.reset)",
+        "    base = entry.base if is_counted(entry) or not entry.reset else amount\n"
+        "    return Entry(entry.path, born, last, amount, base, entry.reset)",
+    ),
+    Mutant("what is newer than the floor goes too", "entry.born > floor or", "False or"),
+    Mutant(
+        "what was counted before the floor shows behind it",
+        "    if last <= floor:",
+        "    if False:",
+    ),
+    Mutant(
+        "an erased entry keeps its first stamp",
+        "        born = min(entry.born, born)\n",
+        "        pass\n    born = min(entry.born, born)\n",
     ),
 ]
 
@@ -305,6 +341,14 @@ def test_a_mistaken_mark_is_found(mutant: Mutant) -> None:
     mark = mutated("shardlog.crdt.counter", mutant).NEVER
 
     assert is_killed(shuffled_reports(), lambda case: check_marks(*case, mark))
+
+
+@pytest.mark.parametrize("mutant", ENTRY, ids=lambda mutant: mutant.mistake)
+def test_a_mistaken_reset_is_found(mutant: Mutant) -> None:
+    """By counts and floors in any order against a list of what is kept."""
+    module = mutated("shardlog.crdt.entry", mutant)
+
+    assert is_killed(histories(), lambda case: check_owner(case, module))
 
 
 @pytest.mark.parametrize("mutant", FOLLOWER, ids=lambda mutant: mutant.mistake)

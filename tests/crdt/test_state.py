@@ -11,29 +11,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import COUNTER, Amount, Entry, Erase, Fragment, Write
+from shardlog.crdt.delta import (
+    COUNTER,
+    ERASED,
+    FORGOTTEN,
+    Amount,
+    Entry,
+    Erase,
+    Forgotten,
+    Fragment,
+    Write,
+)
 from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.path import Pattern, is_within
 from shardlog.crdt.state import State
-from tests.crdt.fragments import PATHS, REPLICAS, Brute, joined, merged, ops_in, streams
+from tests.crdt.fragments import (
+    COLLAPSED_PLACES,
+    PATHS,
+    REPLICAS,
+    Brute,
+    joined,
+    merged,
+    ops_in,
+    streams,
+)
 from tests.crdt.histories import apply
 
 
 def check_views(fragments: list[Fragment], state_class: type[State] = State) -> None:
     """After every fragment: what shows is what must, and all that changed was named."""
+    paths = sorted({*PATHS, *COLLAPSED_PLACES[0]})
     state = state_class()
-    before = {path: state.shown(path) for path in PATHS}
+    before = {path: state.shown(path) for path in paths}
     for count, fragment in enumerate(fragments, start=1):
         state.merge(fragment)
         state.check_invariants()
         brute = Brute(fragments[:count])
-        after = {path: state.shown(path) for path in PATHS}
+        after = {path: state.shown(path) for path in paths}
         touched = state.take_touched()
 
-        assert after == {path: brute.shown(path) for path in PATHS}
-        for path in PATHS:
+        assert after == {path: brute.shown(path) for path in paths}
+        for path in paths:
             assert state.total(path) == counter.value(brute.amount(path))
-        assert {path for path in PATHS if before[path] != after[path]} <= set(touched)
+        assert {path for path in paths if before[path] != after[path]} <= set(touched)
         assert len(touched) == len(set(touched))
         before = after
     assert state.take_touched() == []
@@ -85,6 +105,12 @@ def check_deliveries(
 @given(streams())
 def test_what_shows_is_what_the_rules_say(fragments: list[Fragment]) -> None:
     """Where registers and counters meet, always and everywhere; and touched is complete."""
+    check_views(fragments)
+
+
+@given(streams(places=COLLAPSED_PLACES))
+def test_what_shows_of_forgotten_records_is_what_the_rules_say(fragments: list[Fragment]) -> None:
+    """Collapsed counters beside each other, below others, and where somebody wrote above them."""
     check_views(fragments)
 
 
@@ -242,7 +268,7 @@ def test_gone_by_names_what_took_a_scalar_away(fragments: list[Fragment]) -> Non
         apply(op, state)
         for path in before:
             if state.shown(path) is None:
-                assert state.gone_by(path) == op.mark
+                assert state.gone_by(path) == (ERASED, *op.mark)
 
 
 def test_an_entry_that_a_snapshot_lacks_is_removed() -> None:
@@ -283,6 +309,48 @@ def test_a_floor_below_hides_an_older_counter(order: str) -> None:
     if order == "counter first":
         state.erase("a/b", 5, "p")
 
+    assert state.shown("a") is None
+
+
+def test_collapsed_counters_of_different_shapes_do_not_hide_each_other() -> None:
+    """They come from different records: each was visible there, and all go on."""
+    state = State()
+    state.put("east", Entry("r/~/a", 1, 3, 5))
+    state.put("west", Entry("r/~/a/b", 2, 4, 7))
+    state.put("west", Entry("r/~", 2, 2, 1))
+    state.check_invariants()
+
+    assert [state.total(p) for p in ("r/*/a", "r/*/a/b", "r/*", "r/**")] == [5, 7, 1, 13]
+
+
+def test_what_a_replica_forgets_is_its_own_and_a_snapshot_says_it_too() -> None:
+    """Others' rows stay, later ones too; who missed it in a gap drops the same by the snapshot."""
+    east = [
+        Fragment("east", 0, 1, ["p"], [Write("r/1/a", 3, 0, 1)], [], [Entry("r/1/n", 1, 3, 5)]),
+        Fragment("east", 1, 2, [], [], [], [Entry("r/~/n", 1, 3, 5)], [Forgotten("r/1", 3)]),
+        Fragment("east", 2, 3, ["p"], [Write("r/1/c", 9, 0, 1)], [], []),
+    ]
+    west = Fragment("west", 0, 1, ["q"], [Write("r/1/b", 2, 0, 1)], [], [Entry("r/1/n", 1, 2, 7)])
+    straight, late = merged([west, *east]), merged([west, east[0]])
+    late.take_touched()
+    chunk, _ = merged(east).snapshot("east", None, 1 << 20)
+    late.install("east", chunk.to_version, [chunk])
+
+    assert [path for path, _ in straight.rows()] == ["r/1/b", "r/1/c", "r/1/n", "r/~/n"]
+    assert straight.total("r/*/n") == 12
+    assert late.digest() == straight.digest()
+    assert "r/1/a" in late.take_touched()
+    assert late.gone_by("r/1/a") == (FORGOTTEN, 3, "")
+
+
+def test_a_thousand_writers_that_left_nothing_are_not_remembered() -> None:
+    """Who speaks through which replica is known of those only who have something stored."""
+    state = State()
+    for i in range(10_000):
+        state.merge(Fragment("east", i, i + 1, [f"p{i}"], [Write("a", i + 1, 0, 1)], [], []))
+
+    assert len(vars(state)["_homes"]) <= 1100
+    state.forget("east", "a", 10_000)
     assert state.shown("a") is None
 
 

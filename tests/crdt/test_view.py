@@ -41,3 +41,17 @@ def test_names_of_writers_count_towards_the_size_of_a_message() -> None:
     fragment, _ = state.snapshot("east", None, FRAME_BYTES_GOAL)
     frames.append(encode(Delta("s", "e", 0, 1, fragment)))
     assert max(map(len, frames)) < FRAME_BYTES_MAX // 2
+
+
+def test_what_is_forgotten_at_once_fits_into_frames_however_much_it_is() -> None:
+    """Ten thousand records that go on at one path travel in more than one message."""
+    state = State()
+    for i in range(10_000):
+        state.put("east", Entry(f"r/{i}-{'x' * 200}/n", 1, 2, 1))
+    state.take_touched()
+    for path in list(state.cells):
+        state.forget("east", path.removesuffix("/n"), 2)
+    state.put("east", Entry("r/~/n", 1, 2, 10_000))
+    frames = [encode_published(p.message) for p in view_of(state).publish(state.take_touched())]
+    assert max(map(len, frames)) < FRAME_BYTES_MAX
+    assert len(frames) > 5

@@ -73,7 +73,9 @@ class Node:
             *inner, last = path_keys(path)
             node = tree
             for key in inner:
-                node = node.setdefault(key, {})
+                if not isinstance(node.get(key), dict):  # what is above gives way, as at `~`
+                    node[key] = {}
+                node = node[key]
             node[last] = copy.copy(shown.value)
         return tree
 
