@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from shardlog.collector.sidecar.ledger import Ledger
+    from shardlog.collector.sidecar.notes import Notes
     from shardlog.collector.sidecar.presence import Presence
     from shardlog.crdt.delta import Entry
     from shardlog.crdt.retention import Record, Retention
@@ -49,12 +50,14 @@ class Forgetting:
         state: State,
         ledger: Ledger,
         presence: Presence,
+        notes: Notes,
         retention: Retention,
         bytes_max: int,
     ) -> None:
         self._state = state
         self._ledger = ledger
         self._presence = presence
+        self._notes = notes
         self._retention = retention
         self._bytes_max = bytes_max
         self._heap: list[tuple[int, Record]] = []
@@ -93,7 +96,7 @@ class Forgetting:
                 continue
             self._watched.discard(record.path)
             if cut:
-                yield from self._forget(record, cut)
+                yield from self._forget(record, cut, now_ns)
         if waiting:
             self._heap += waiting
             heapify(self._heap)
@@ -119,7 +122,7 @@ class Forgetting:
             due_ns = max(due_ns, stamp + own.duration_ns)
         return due_ns, newest
 
-    def _forget(self, record: Record, cut: int) -> Iterator[Piece]:
+    def _forget(self, record: Record, cut: int, now_ns: int) -> Iterator[Piece]:
         """Counters below others first, so that what goes in pieces takes nothing else along."""
         gone: list[Forgotten] = []
         entries: list[Entry] = []
@@ -127,8 +130,11 @@ class Forgetting:
         paths = [] if record.keeps_counters else self._state.counters(record.path)
         for path in reversed(paths):
             gone.append(Forgotten(path, cut))
-            moved = self._ledger.collapse(path, collapsed(path, record.path))
-            entries += [moved] if moved else []
+            try:
+                moved = self._ledger.collapse(path, collapsed(path, record.path))
+                entries += [moved] if moved else []
+            except OverflowError as error:
+                self._notes.refuse("overflow", str(error), now_ns)
             size += 2 * len(path) + 150
             if size >= self._bytes_max:
                 yield Piece(gone, entries)

@@ -121,6 +121,9 @@ class Ledger:
         """Move what the entry at a path shows to another path; its entry then. O(depth).
 
         The entry that it leaves is to be forgotten by the state.
+
+        Raises:
+            OverflowError: the sum there is too large to be kept; what was to be added is lost.
         """
         old = self._state.cells[path][self.replica]
         self._gone[path] = None
@@ -129,9 +132,9 @@ class Ledger:
         floor = self._state.map.floor_over(path)
         if not is_counted(old) or old.last <= floor:
             return None
-        if self.add(to, difference(old), old.born, old.last, old.last):
-            return self._state.cells[to][self.replica]
-        return None
+        if not self.add(to, difference(old), old.born, old.last, old.last):
+            raise OverflowError(f"{path!r} has counted more than {to!r} can hold besides")
+        return self._state.cells[to][self.replica]
 
     def retire(self, process: str, retired: Retired) -> None:
         """Drop the mark of a path that a process has dropped. O(1)."""

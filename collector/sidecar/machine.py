@@ -69,7 +69,7 @@ class Sidecar:
         self._notes = Notes(self.state, self._ledger, config.host, process)
         self._presence = Presence(config, now_ns)
         self._forgetting = Forgetting(
-            self.state, self._ledger, self._presence, config.retention, bytes_max
+            self.state, self._ledger, self._presence, self._notes, config.retention, bytes_max
         )
         self._admission = Admission(self.state, config, self._forgetting, self._notes)
         self._outlet = Outlet(

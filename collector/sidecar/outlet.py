@@ -27,9 +27,15 @@ class Outlet:
     """The streams of one collector. `epoch` is a text that no earlier run had."""
 
     def __init__(
-        self, config: SidecarConfig, state: State, replica: str, version: int, *, epoch: str,
+        self,
+        config: SidecarConfig,
+        state: State,
+        replica: str,
+        version: int,
+        *,
+        epoch: str,
         bytes_max: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._host = config.host
         self._state = state
         self._replica = replica

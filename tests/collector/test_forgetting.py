@@ -69,6 +69,17 @@ def test_a_record_is_forgotten_whole_and_its_counts_go_on() -> None:
     assert [(e.path, e.amount) for e in body.entries] == [("intents/~/n", 5)]
 
 
+def test_counts_that_do_not_fit_beside_their_record_are_said_to_be_lost() -> None:
+    """Two totals near 2**63 cannot both go on at one path: the second is counted as refused."""
+    machine = forgetful()
+    for record in ("1", "2"):
+        machine.receive(report(Total(f"intents/{record}/n", 1, NOW, NOW, 2**63 - 1)), NOW)
+    pass_time(machine, 12)
+    assert machine.state.total("intents/~/n") == 2**63 - 1
+    assert machine.refused == {"overflow": 1}
+    assert machine.state.total("shardlog/health/collector/node-1/refused/overflow") == 1
+
+
 def test_who_counts_on_makes_the_record_reappear_with_what_is_new() -> None:
     """The totals that were heard are remembered, across a restart too."""
     machine = forgetful()
