@@ -52,6 +52,14 @@ def flush(box: Outbox, now_ns: int = 0, wall_ns: int = 0) -> list[Report]:
     return reports
 
 
+def hand_over(box: Outbox, now_ns: int, *, refused: bool) -> list[Report]:
+    """The next report, if there is one and the link does not refuse it."""
+    report = box.next_report(now_ns, now_ns)
+    if report is not None and refused:
+        box.put_back(report)
+    return [] if report is None or refused else [report]
+
+
 def connected(box: Outbox) -> Outbox:
     """The outbox, with a link and its first words said."""
     box.receive_connected(1)

@@ -19,6 +19,7 @@ from tests.handler.receiver import (
     Receiver,
     Sequential,
     flush,
+    hand_over,
     outbox,
     shard,
     shards,
@@ -88,11 +89,7 @@ class Life:
             self.now_ns += 2 * IDLE_MS * MS
             box.handle_timer(self.now_ns)
         elif event in ("send", "refused") and box.connected:
-            report = box.next_report(self.now_ns, self.now_ns)
-            if report is not None and event == "refused":
-                box.put_back(report)
-            elif report is not None:
-                self.under_way.append(report)
+            self.under_way += hand_over(box, self.now_ns, refused=event == "refused")
         box.check_invariants()
 
     def arrive(self) -> None:

@@ -22,6 +22,7 @@ from tests.handler.receiver import (
     Sequential,
     connected,
     flush,
+    hand_over,
     outbox,
     shard,
     shards,
@@ -74,11 +75,7 @@ class Link:
         elif event == "again" and self.arrived:
             self.receiver.receive(self.arrived[len(self.arrived) // 2])
         elif event in ("send", "refused") and box.connected:
-            report = box.next_report(self.now_ns, self.now_ns)
-            if report is not None and event == "refused":
-                box.put_back(report)
-            elif report is not None:
-                self.under_way.append(report)
+            self.under_way += hand_over(box, self.now_ns, refused=event == "refused")
         box.check_invariants()
 
     def arrive(self) -> None:
