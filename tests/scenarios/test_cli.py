@@ -142,6 +142,31 @@ def test_orchestrator_scraper_and_spotter_make_one_state(cluster: Cluster) -> No
         }
 
 
+def test_what_can_not_be_taken_of_an_extra_is_counted_named_once_and_the_rest_goes_on(
+    cluster: Cluster,
+) -> None:
+    """A socket is marked, a key of 10 kB is refused; each is a line in the collector's log, and
+    what is beside them and after them arrives.
+    """
+    log(
+        cluster,
+        "odd",
+        """
+import socket
+with socket.socket() as one:
+    for n in range(3):
+        log.info("odd", extra={"odds": {"socket": one, "k" * 10240: 1, "good": n}})
+log.info("odd", extra={"odds": {"next": True}})
+""",
+    )
+    eventually(lambda: "next" in (get(cluster, "odds") or {}), "what came after")
+    assert get(cluster, "odds") == {"good": 2, "next": True, "socket": "<socket.socket>"}
+    health = get(cluster, "shardlog/health/blade/odd")
+    assert health["refused"] == {"key": 3, "type": 3}
+    said = cluster.collectors["node-1"].log()
+    assert said.count("odd refused (key)") == said.count("odd refused (type)") == 1
+
+
 MERGES: dict[str, tuple[list[dict[Any, Any]], dict[str, Any]]] = {
     "deep-merge": (
         [{1: {"foo": "bar"}}, {2: "bar", 1: {"something": "merged"}}],
