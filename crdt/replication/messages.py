@@ -32,6 +32,15 @@ def lane_of(path: str) -> int:
     return zlib.crc32(root_key(path).encode()) % LANES
 
 
+def run_of(epoch: str) -> str:
+    """The run of the source that began an epoch, whoever passed it on. O(len).
+
+    >>> run_of("5f0c"), run_of("5f0c/aggregator-1/3")
+    ('5f0c', '5f0c')
+    """
+    return epoch.partition("/")[0]
+
+
 class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
     """One flush of a process: what is new there, or nothing, which says that it lives.
 
@@ -77,31 +86,46 @@ class Changes(msgspec.Struct, array_like=True, frozen=True, tag="changes"):
 class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     """What a node knows of a host: how complete it is.
 
-    `status`: "live"; "syncing": its snapshot is on the way; "stale": not heard since `since_ns`.
-    `watermark_ns`: no process on it has anything older that is not sent.
+    `status`: "live"; "syncing": its snapshot is on the way; "stale": not heard since `since_ns`;
+    "replaced": another replica of this host goes on for it, and all that was told of it is here.
+    `watermark_ns`: no process on it has anything older that is not sent. `version`: how far the
+    replica is known. `lower_bound`: why its counts may be too low, "" if they are not. `replaces`:
+    replicas of the host that were lost, and for which this one goes on. `retention`: a hash of its
+    table.
     """
 
     host: str
     replica: str
-    status: Literal["live", "syncing", "stale"]
+    status: Literal["live", "syncing", "stale", "replaced"]
     since_ns: Natural
     watermark_ns: Natural
+    version: Natural = 0
+    lower_bound: str = ""
+    replaces: list[str] = []
+    retention: str = ""
 
 
 class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
-    """The `sequence`-th message of one lane of a stream. Sequences are contiguous from 1."""
+    """The `sequence`-th message of one lane of a stream. Sequences are contiguous from 1.
+
+    Where a node passes on the stream of another, `via` is the node's name; "" is the source itself.
+    An epoch begins with the run of the source, whoever passes it on: see `run_of`.
+    """
 
     source: str
     epoch: str
     lane: Natural
     sequence: Natural
     body: Fragment | Changes
+    via: str = ""
 
 
 class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     """The newest sequence of every lane, at regular times, so that a lost tail is noticed.
 
-    `refused` says how many frames the node has turned away since its start, by reason.
+    `refused` says how many frames the node has turned away since its start, by reason. `settling`
+    says why the node may not have heard all yet, `lower_bound` why what it has may never be all;
+    both are "" in the best case.
     """
 
     source: str
@@ -111,16 +135,24 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     sequences: list[Natural]
     hosts: list[HostStatus]
     refused: dict[str, Natural]
+    via: str = ""
+    settling: str = ""
+    lower_bound: str = ""
 
 
 class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request"):
     """Asks for the chunk behind the path `after`; None for the first. `request` names the attempt.
 
-    Whoever answers keeps nothing between two chunks, so requests may be repeated at will.
+    Whoever answers keeps nothing between two chunks, so requests may be repeated at will. `source`
+    is whose snapshot is wanted, "" that of the node itself. `run` and `version` say how far whoever
+    asks knows that replica: a store that holds less than it once told learns of it by them.
     """
 
     request: Natural
     after: str | None
+    source: str = ""
+    run: str = ""
+    version: Natural = 0
 
 
 class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
@@ -138,6 +170,7 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     next: str | None
     sequences: list[Natural]
     body: Fragment | Changes
+    via: str = ""
 
 
 StreamMessage: TypeAlias = Delta | Heartbeat | SnapshotChunk
