@@ -49,6 +49,8 @@ class Persist:
     closed: tuple[Closed, ...] = ()
     forgotten: int = 0
     watermark_ns: int = 0
+    clocks: tuple[tuple[str, int | None], ...] = ()
+    """What others have said of records, None for one that is forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Restored:
     closed: tuple[Closed, ...] = ()
     entries: tuple[Entry, ...] = ()
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...] = ()
+    clocks: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ alter table entry add column base_n integer not null default 0;
 alter table entry add column base_nn integer not null default 0;
 alter table entry add column reset integer not null default 0;
 """
-STEPS = (_COUNTS, _LIVES + _RESETS)
+_CLOCKS = """
+create table clock (record text primary key, stamp integer not null) strict, without rowid;
+"""
+STEPS = (_COUNTS, _LIVES + _RESETS, _CLOCKS)
 """What makes each schema of the one before it; 0 is an empty file."""
 SCHEMA = len(STEPS)

@@ -1,9 +1,9 @@
 """A collector's store: SQLite, one transaction per batch, before anything of it is published.
 
 What is kept: the replica's name and version, per (process, path) the highest total heard, per
-process how far it was heard, the ids of those that have ended, the replica's own entries, and the
-registers and floors. WAL with synchronous=FULL: a commit is one append and one fsync. One collector
-locks a store for as long as it lives.
+process how far it was heard, the ids of those that have ended, the replica's own entries, the
+registers and floors, and the clocks that others have said records have. WAL with synchronous=FULL:
+a commit is one append and one fsync. One collector locks a store for as long as it lives.
 
 A store that is damaged is set aside, under a name that says so, and a new one is begun. One that
 only can't be opened now, or was written by a later version, is left as it is: that is an error.
@@ -109,6 +109,7 @@ class Store:
             ),
             entries=entries,
             registers=tuple(self._registers()),
+            clocks=dict(self._db.execute("select record, stamp from clock")),
         )
 
     def commit(self, batch: Persist) -> None:
@@ -158,6 +159,14 @@ class Store:
                 "delete from entry where path = ?", [(path,) for path in batch.gone]
             )
             self._commit_lives(batch)
+            self._db.executemany(
+                "insert or replace into clock values (?, ?)",
+                [(record, stamp) for record, stamp in batch.clocks if stamp is not None],
+            )
+            self._db.executemany(
+                "delete from clock where record = ?",
+                [(record,) for record, stamp in batch.clocks if stamp is None],
+            )
             self._db.execute(
                 "update replica set version = ?, watermark_ns = ?",
                 (batch.version, batch.watermark_ns),

@@ -185,9 +185,12 @@ class Ledger:
             self._is_dirty = True
 
     def take_dirty(
-        self, version: int, registers: tuple[tuple[str, Leaf | None, Floor | None], ...]
+        self,
+        version: int,
+        registers: tuple[tuple[str, Leaf | None, Floor | None], ...],
+        clocks: tuple[tuple[str, int | None], ...],
     ) -> Persist:
-        """All that changed since the last call, and these registers. O(its rows)."""
+        """All that changed since the last call, and these registers and clocks. O(its rows)."""
         batch = Persist(
             version,
             tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items()),
@@ -199,6 +202,7 @@ class Ledger:
             closed=tuple(self._dirty_closed),
             forgotten=self.closed.forgotten,
             watermark_ns=self.closed.watermark_ns,
+            clocks=clocks,
         )
         self._dirty_marks, self._dirty_entries, self._dirty_lines = {}, {}, {}
         self._gone, self._ended, self._dirty_closed, self._is_dirty = {}, {}, [], False

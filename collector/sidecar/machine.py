@@ -37,7 +37,7 @@ from shardlog.collector.sidecar.outlet import Channel, Outlet
 from shardlog.collector.sidecar.presence import Presence
 from shardlog.crdt.path import RESERVED, path_keys
 from shardlog.crdt.process_id import blade_of
-from shardlog.crdt.replication.messages import Answer, Log, Publish, SnapshotRequest
+from shardlog.crdt.replication.messages import Answer, Confirm, Log, Publish, SnapshotRequest
 from shardlog.crdt.state import State
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
     from shardlog.collector.sidecar.config import SidecarConfig
     from shardlog.crdt.delta import Value
-    from shardlog.crdt.replication.messages import Report
+    from shardlog.crdt.replication.messages import PassDown, Report
 
-SidecarEffect = Persist | Publish | Answer | Log
+SidecarEffect = Persist | Publish | Answer | Confirm | Log
 
 
 class Sidecar:
@@ -69,7 +69,13 @@ class Sidecar:
         self._notes = Notes(self.state, self._ledger, config.host, process)
         self._presence = Presence(config, now_ns)
         self._forgetting = Forgetting(
-            self.state, self._ledger, self._presence, self._notes, config.retention, bytes_max
+            self.state,
+            self._ledger,
+            self._presence,
+            self._notes,
+            config.retention,
+            restored.clocks,
+            bytes_max,
         )
         self._admission = Admission(self.state, config, self._forgetting, self._notes)
         self._outlet = Outlet(
@@ -146,6 +152,17 @@ class Sidecar:
         """Take in a request for a chunk of a snapshot; it is answered behind this batch."""
         self._outlet.request(channel, peer, request)
 
+    def pass_down(self, peer: bytes, message: PassDown) -> None:
+        """Take in what a parent says of records and floors; it is told so. O(size + what goes)."""
+        for clock in message.clocks:
+            self._forgetting.hear(clock)
+        for floor in message.floors:
+            writer = message.writers[floor.writer]
+            concerns = self.state.at_and_below(floor.path)
+            if concerns and self.state.erase(floor.path, floor.stamp, writer):
+                self._ledger.reset(floor.path)
+        self._outlet.heard(peer, message.number)
+
     def subscribed(self, channel: Channel, now_ns: int) -> None:
         """Somebody new follows: beat at once, so that they need not wait for the next beat."""
         self._beat(channel, now_ns)
@@ -170,6 +187,7 @@ class Sidecar:
         """
         self._ledger.put_back(batch)
         self._dirty_registers.update(dict.fromkeys(path for path, _, _ in batch.registers))
+        self._forgetting.put_back(batch.clocks)
         self._notes.store_failed(why, now_ns)
 
     def next_timer_ns(self) -> int:
@@ -200,11 +218,12 @@ class Sidecar:
         self._forgetting.watch(touched)
         pieces, self._pieces = self._pieces, []
         fragments = list(self._outlet.fragments(pieces, touched))
-        if fragments or self._ledger.is_dirty or self._dirty_registers:
+        clocks = self._forgetting.take_dirty_clocks()
+        if fragments or self._ledger.is_dirty or self._dirty_registers or clocks:
             leaves, floors = self.state.map.leaves, self.state.map.floors
             registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
             self._dirty_registers = {}
-            effects.append(self._ledger.take_dirty(self._outlet.version, registers))
+            effects.append(self._ledger.take_dirty(self._outlet.version, registers, clocks))
         effects += self._outlet.take_effects(fragments, touched)
         effects += self._notes.take_logs()
         return effects

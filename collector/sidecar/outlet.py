@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from shardlog.crdt.delta import Fragment
-from shardlog.crdt.replication.messages import Answer, HostStatus, Publish
+from shardlog.crdt.replication.messages import Answer, Confirm, Heard, HostStatus, Publish
 from shardlog.crdt.replication.publisher import Publisher
 from shardlog.crdt.replication.view import View
 
@@ -37,6 +37,7 @@ class Outlet:
         bytes_max: int,
     ) -> None:
         self._host = config.host
+        self._retention = config.retention.digest
         self._state = state
         self._replica = replica
         self._bytes_max = bytes_max
@@ -50,6 +51,7 @@ class Outlet:
         )
         self._requests: list[tuple[Channel, bytes, SnapshotRequest]] = []
         self._beats: dict[Channel, Publish] = {}
+        self._heard: dict[bytes, int] = {}
 
     @property
     def next_heartbeat_ns(self) -> int:
@@ -60,13 +62,25 @@ class Outlet:
         """Take in a request for a chunk of a snapshot; it is answered behind this batch."""
         self._requests.append((channel, peer, request))
 
+    def heard(self, peer: bytes, number: int) -> None:
+        """A parent passed something down; it is told so behind this batch."""
+        self._heard[peer] = number
+
     def beat(
         self, channel: Channel, now_ns: int, watermark_ns: int, refused: dict[str, int]
     ) -> None:
         """Say the sequences to all who follow: one beat per batch is enough."""
         if channel in self._beats:
             return
-        status = HostStatus(self._host, self._replica, "live", now_ns, watermark_ns)
+        status = HostStatus(
+            self._host,
+            self._replica,
+            "live",
+            now_ns,
+            watermark_ns,
+            version=self.version,
+            retention=self._retention,
+        )
         if channel == "up":
             self._beats["up"] = Publish("up", self._up.heartbeat(now_ns, [status], refused))
         elif self._view is not None:
@@ -90,14 +104,15 @@ class Outlet:
 
     def take_effects(
         self, fragments: Sequence[Fragment], touched: list[str]
-    ) -> Iterator[Publish | Answer]:
+    ) -> Iterator[Publish | Answer | Confirm]:
         """The fragments, what shows differently, the beats, and then the answers."""
         yield from (Publish("up", self._up.delta(0, fragment)) for fragment in fragments)
         if self._view is not None:
             yield from self._view.publish(touched)
         yield from self._beats.values()
         yield from (self._answer(*request) for request in self._requests)
-        self._beats, self._requests = {}, []
+        yield from (Confirm(peer, Heard(number)) for peer, number in self._heard.items())
+        self._beats, self._requests, self._heard = {}, [], {}
 
     def _answer(self, channel: Channel, peer: bytes, request: SnapshotRequest) -> Answer:
         if channel == "serve" and self._view is not None:

@@ -32,7 +32,7 @@ from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.errors import RemoteProtocolError
 from shardlog.crdt.life import life_folder
 from shardlog.crdt.process_id import process_id
-from shardlog.crdt.replication.messages import Answer, Log, Publish
+from shardlog.crdt.replication.messages import Answer, Confirm, Log, PassDown, Publish
 from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
@@ -185,10 +185,10 @@ class _Shell:
                     self._machine.subscribed(channel, now_ns)
         for address, dealer in self._answerers.items():
             for frame in follow.drain(dealer):
-                self._request("up", address, frame, now_ns)
+                self._hear_parent(address, frame, now_ns)
         if self._config.serve:
             for peer, *rest in follow.drain_multipart(self._router):
-                self._request("serve", peer, rest[-1] if rest else b"", now_ns)
+                self._hear_monitor(peer, rest[-1] if rest else b"", now_ns)
         while self._monitor.poll(0):
             recv_monitor_message(self._monitor)
             self._machine.note("disconnects", now_ns)
@@ -219,11 +219,20 @@ class _Shell:
             log.warning("%s was removed, and is bound again", listen)
             self._is_deaf = False
 
-    def _request(
-        self, channel: Literal["up", "serve"], peer: bytes, frame: bytes, now_ns: int
-    ) -> None:
+    def _hear_parent(self, peer: bytes, frame: bytes, now_ns: int) -> None:
         try:
-            self._machine.request(channel, peer, codec.decode_request(frame))
+            message = codec.decode_downward(frame)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"an aggregator: {error}", now_ns)
+            return
+        if isinstance(message, PassDown):
+            self._machine.pass_down(peer, message)
+        else:
+            self._machine.request("up", peer, message)
+
+    def _hear_monitor(self, peer: bytes, frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.request("serve", peer, codec.decode_request(frame))
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a request: {error}", now_ns)
 
@@ -239,10 +248,10 @@ class _Shell:
                 publisher = self._publishers.get(channel)
                 if publisher is not None:
                     publisher.send(codec.encode_published(message))
-            case Answer("up", peer, chunk):
-                follow.offer(self._answerers[peer], [codec.encode(chunk)])
-            case Answer(_, peer, chunk):
-                follow.offer(self._router, [peer, codec.encode(chunk)])
+            case Answer("up", peer, message) | Confirm(peer, message):
+                follow.offer(self._answerers[peer], [codec.encode(message)])
+            case Answer(_, peer, message):
+                follow.offer(self._router, [peer, codec.encode(message)])
             case Log(text):
                 log.warning(one_line(text))
 

@@ -3,6 +3,11 @@
     handler ──Report──▶ collector ──Delta, Heartbeat──▶ aggregator ──Delta, Heartbeat──▶ monitor
                                   ◀─SnapshotRequest──              ◀─SnapshotRequest──
                                   ──SnapshotChunk───▶              ──SnapshotChunk───▶
+                                  ◀─PassDown─────────
+                                  ──Heard───────────▶
+
+The link of the snapshots runs both ways: by it a node also tells those that it follows what others
+know of what they hold.
 
 Upwards a stream carries fragments (what is stored, one lane); towards monitors it carries changes
 (what shows, 64 lanes by the root key). How a stream is followed is the same for both.
@@ -173,6 +178,30 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     via: str = ""
 
 
+class RecordClock(msgspec.Struct, array_like=True, frozen=True):
+    """The newest stamp that anybody has in a record: nobody forgets a part of it before that."""
+
+    record: str
+    stamp: Natural
+
+
+class PassDown(msgspec.Struct, array_like=True, frozen=True, tag="down"):
+    """What a parent tells a node that it follows: of records of which the node holds a part, the
+    clocks, and every floor that dominates something there. All is absolute, it may come again.
+    """
+
+    number: Natural
+    clocks: list[RecordClock]
+    writers: list[str]
+    floors: list[Erase]
+
+
+class Heard(msgspec.Struct, array_like=True, frozen=True, tag="heard"):
+    """The answer to the `PassDown` of this number."""
+
+    number: Natural
+
+
 StreamMessage: TypeAlias = Delta | Heartbeat | SnapshotChunk
 
 
@@ -191,6 +220,14 @@ class Answer:
     channel: Literal["up", "serve"]
     peer: bytes
     message: SnapshotChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Effect: tell a parent that what it passed down was heard; `peer` is as in `Answer`."""
+
+    peer: bytes
+    message: Heard
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,15 @@ from typing import Any, TypeGuard, TypeVar
 import msgspec
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import Entry, Total, Value, Write, item_bytes
+from shardlog.crdt.delta import Entry, Erase, Total, Value, Write, item_bytes
 from shardlog.crdt.errors import ConfigError, RemoteProtocolError
 from shardlog.crdt.path import ancestors, path_keys, path_text
 from shardlog.crdt.replication.messages import (
     Changes,
     Delta,
+    Heard,
     Heartbeat,
+    PassDown,
     Report,
     Row,
     SnapshotChunk,
@@ -34,7 +36,9 @@ from shardlog.crdt.wire.schema import (
 _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
 _stream = msgspec.msgpack.Decoder(Delta | Heartbeat | SnapshotChunk)
+_answer = msgspec.msgpack.Decoder(SnapshotChunk | Heard)
 _request = msgspec.msgpack.Decoder(SnapshotRequest)
+_downward = msgspec.msgpack.Decoder(SnapshotRequest | PassDown)
 _HEAD = bytes([VERSION])
 _SCALARS = (type(None), bool, int, float, str, bytes)
 
@@ -62,9 +66,7 @@ def decode_report(frame: bytes) -> Report:
     report = _decode(_report, frame)
     for write in report.writes:
         _check_write(write, writers=1)
-    for erase in report.erases:
-        _check_path(erase.path)
-        _require(erase.writer == 0, "writer")
+    _check_erases(report.erases, 1)
     for total in report.totals:
         _check_counter(total)
     for retired in report.retired:
@@ -80,27 +82,25 @@ def decode_published(frame: bytes) -> StreamMessage:
 def decode_stream(frame: bytes) -> StreamMessage:
     """A delta, a heartbeat or a chunk of a snapshot. O(size). Raises as `decode_report`."""
     message: StreamMessage = _decode(_stream, frame)
-    _check_names(message.source, message.epoch)
-    if isinstance(message, Heartbeat):
-        for status in message.hosts:
-            _check_names(status.host, status.replica)
-    else:
-        body = message.body
-        if isinstance(body, Changes):
-            for row in body.rows:
-                _check_row(row, len(body.writers))
-        else:
-            for write in body.writes:
-                _check_write(write, len(body.writers))
-            for erase in body.erases:
-                _check_path(erase.path)
-                _require(0 <= erase.writer < len(body.writers), "writer")
-            for forgotten in body.forgotten:
-                _check_path(forgotten.record)
-            for entry in body.entries:
-                _check_counter(entry)
-                is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
-                _require(is_base, f"base at {entry.path!r}")
+    _check_stream(message)
+    return message
+
+
+def decode_answer(frame: bytes) -> SnapshotChunk | Heard:
+    """What a node that is followed sends to the one who asked it. O(size). Raises as above."""
+    message: SnapshotChunk | Heard = _decode(_answer, frame)
+    if isinstance(message, SnapshotChunk):
+        _check_stream(message)
+    return message
+
+
+def decode_downward(frame: bytes) -> SnapshotRequest | PassDown:
+    """What a parent sends to a node that it follows. O(size). Raises as `decode_report`."""
+    message: SnapshotRequest | PassDown = _decode(_downward, frame)
+    if isinstance(message, PassDown):
+        for clock in message.clocks:
+            _check_path(clock.record)
+        _check_erases(message.floors, len(message.writers))
     return message
 
 
@@ -155,11 +155,39 @@ def _check_path(path: str) -> None:
         _require(canonical, f"path {path!r}")
 
 
+def _check_stream(message: StreamMessage) -> None:
+    _check_names(message.source, message.epoch)
+    if isinstance(message, Heartbeat):
+        for status in message.hosts:
+            _check_names(status.host, status.replica)
+    else:
+        body = message.body
+        if isinstance(body, Changes):
+            for row in body.rows:
+                _check_row(row, len(body.writers))
+        else:
+            for write in body.writes:
+                _check_write(write, len(body.writers))
+            _check_erases(body.erases, len(body.writers))
+            for forgotten in body.forgotten:
+                _check_path(forgotten.record)
+            for entry in body.entries:
+                _check_counter(entry)
+                is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
+                _require(is_base, f"base at {entry.path!r}")
+
+
 def _check_write(write: Write, writers: int) -> None:
     _check_path(write.path)
     _require(0 <= write.writer < writers, "writer")
     _require(_is_value(write.value), f"value at {write.path!r}")
     _require(item_bytes(write) <= ITEM_BYTES_MAX, f"a value too large at {write.path!r}")
+
+
+def _check_erases(erases: list[Erase], writers: int) -> None:
+    for erase in erases:
+        _check_path(erase.path)
+        _require(0 <= erase.writer < writers, "writer")
 
 
 def _check_row(row: Row, writers: int) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from shardlog.crdt.replication.messages import (
     Delta,
+    Heard,
     Heartbeat,
+    PassDown,
     Report,
     SnapshotChunk,
     SnapshotRequest,
@@ -34,4 +36,4 @@ PATH_KEYS_MAX = 64
 PATH_CHARACTERS_MAX = 32 << 10
 """More than any shard's path has. An index holds all prefixes of a path."""
 
-Message = Report | Delta | Heartbeat | SnapshotRequest | SnapshotChunk
+Message = Report | Delta | Heartbeat | SnapshotRequest | SnapshotChunk | PassDown | Heard

@@ -40,7 +40,9 @@ def stored(batches: list[Persist], replica: str) -> Restored:
     closed: dict[int, Closed] = {}
     entries: dict[str, Entry] = {}
     registers: dict[str, tuple[str, Leaf | None, Floor | None]] = {}
+    clocks: dict[str, int | None] = {}
     for batch in batches:
+        clocks.update(batch.clocks)
         for process, path, mark in batch.marks:
             if mark is None:
                 marks.get(process, {}).pop(path, None)
@@ -65,6 +67,7 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         closed=tuple(closed[n] for n in sorted(closed)),
         entries=tuple(entries.values()),
         registers=tuple(row for row in registers.values() if row[1] or row[2]),
+        clocks={record: stamp for record, stamp in clocks.items() if stamp is not None},
     )
 
 

@@ -30,6 +30,7 @@ BATCH = Persist(
         ("b", None, Floor(2, "p")),
         ("c", Leaf(4, "p", {}), Floor(3, "p")),
     ),
+    clocks=(("a", 7), ("b", 8)),
 )
 
 
@@ -45,6 +46,7 @@ def test_what_was_committed_is_loaded_again(tmp_path: Path) -> None:
     assert loaded.marks == {"p": {"n": Mark(1, 5), "f": Mark(2, (0, 210_000_000, 0, 0))}}
     assert sorted(loaded.entries, key=lambda e: e.path, reverse=True) == list(BATCH.entries)
     assert sorted(loaded.registers) == list(BATCH.registers)
+    assert loaded.clocks == dict(BATCH.clocks)
 
 
 def test_what_is_gone_from_the_map_is_gone_from_the_store(tmp_path: Path) -> None:
@@ -52,9 +54,10 @@ def test_what_is_gone_from_the_map_is_gone_from_the_store(tmp_path: Path) -> Non
     store = Store(str(tmp_path))
     store.commit(BATCH)
     registers = (("a", None, None), ("b", Leaf(5, "p", 1), None))
-    store.commit(Persist(4, (), (), registers, gone=("f",)))
+    store.commit(Persist(4, (), (), registers, gone=("f",), clocks=(("a", None),)))
     assert sorted(store.load().registers) == [("b", Leaf(5, "p", 1), None), BATCH.registers[2]]
     assert store.load().entries == BATCH.entries[:1]
+    assert store.load().clocks == {"b": 8}
 
 
 def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:

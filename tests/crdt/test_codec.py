@@ -18,14 +18,19 @@ from shardlog.crdt.path import path_text
 from shardlog.crdt.replication.messages import (
     Changes,
     Delta,
+    Heard,
     Heartbeat,
     HostStatus,
+    PassDown,
+    RecordClock,
     Report,
     Row,
     SnapshotChunk,
     SnapshotRequest,
 )
 from shardlog.crdt.wire.codec import (
+    decode_answer,
+    decode_downward,
     decode_published,
     decode_report,
     decode_request,
@@ -158,8 +163,20 @@ CASES: list[tuple[Decode, Message]] = [
         Heartbeat("s", "e", 5, 1000, [4], [HostStatus("h", "r", "live", 0, 5)], {"size": 1}),
     ),
     (decode_request, SnapshotRequest(3, "a/b")),
+    (
+        decode_downward,
+        PassDown(4, [RecordClock("intents/1", 5)], ["p"], [Erase("intents/1/a", 6, 0)]),
+    ),
+    (decode_answer, Heard(4)),
 ]
-DECODERS: list[Decode] = [decode_report, decode_stream, decode_published, decode_request]
+DECODERS: list[Decode] = [
+    decode_report,
+    decode_stream,
+    decode_published,
+    decode_request,
+    decode_downward,
+    decode_answer,
+]
 
 
 def reason_of(decode: Decode, frame: bytes) -> str | None:
