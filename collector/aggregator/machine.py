@@ -173,7 +173,7 @@ class Aggregator:
                     self._merge(delta)
                 case Install(source, chunks, deltas):
                     bodies = [c.body for c in chunks if isinstance(c.body, Fragment)]
-                    self.state.install(source, bodies[0].to_version, bodies)
+                    self.state.install(source, bodies[0].to_version, bodies, takes_back=True)
                     for delta in deltas:
                         self._merge(delta)
                     self._waiting.pop(source, None)

@@ -63,7 +63,7 @@ class Sidecar:
         now_ns: int,
         bytes_max: int,
     ) -> None:
-        self.state = State()
+        self.state = State(restored.replica)
         self.replica = restored.replica
         self._ledger = Ledger(self.state, restored)
         self._notes = Notes(self.state, self._ledger, config.host, process)
