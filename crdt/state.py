@@ -274,10 +274,15 @@ class State:
         """
         writers: dict[str, int] = {}
         fragment = Fragment(replica, *versions, [], [], [], [])
+        is_own = self._is_of(replica)
         last: str | None = None
         size = 0
         for path in paths:
             leaf, floor = self.map.leaves.get(path), self.map.floors.get(path)
+            if leaf is not None and not is_own(leaf.writer):
+                leaf = None
+            if floor is not None and not is_own(floor.writer):
+                floor = None
             for mark in (floor, leaf):
                 if mark is not None and mark.writer not in writers:
                     writers[mark.writer] = len(writers)
