@@ -274,7 +274,7 @@ class State:
         """
         writers: dict[str, int] = {}
         fragment = Fragment(replica, *versions, [], [], [], [])
-        is_own = self._is_of(replica)
+        is_own = self._is_of(replica) if replica in self.versions else bool
         last: str | None = None
         size = 0
         for path in paths:
