@@ -66,7 +66,9 @@ class Outlet:
         """Say the sequences to all who follow: one beat per batch is enough."""
         if channel in self._beats:
             return
-        status = HostStatus(self._host, self._replica, "live", now_ns, watermark_ns)
+        status = HostStatus(
+            self._host, self._replica, "live", now_ns, watermark_ns, version=self.version
+        )
         if channel == "up":
             self._beats["up"] = Publish("up", self._up.heartbeat(now_ns, [status], refused))
         elif self._view is not None:

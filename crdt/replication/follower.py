@@ -50,7 +50,7 @@ BUFFER_DELTAS_MAX = 10_000
 
 
 class Follower:
-    """Follows one source over the given lanes."""
+    """Follows one source over the given lanes, on one route: `via` who passes it on, "" if none."""
 
     def __init__(
         self,
@@ -58,9 +58,11 @@ class Follower:
         *,
         lanes: Sequence[int],
         rng: Random,
+        via: str = "",
         buffer_deltas_max: int = BUFFER_DELTAS_MAX,
     ) -> None:
         self.source = source
+        self.via = via
         self.phase: Literal["unknown", "syncing", "live"] = "unknown"
         self.heard_ns = 0
         self.gaps = 0
@@ -103,6 +105,11 @@ class Follower:
                 self._gap(now_ns)
         elif message.lane in self._lanes:
             self._receive_delta(message, now_ns)
+
+    def resync(self, now_ns: int) -> None:
+        """What was applied does not fit what is known: ask for a snapshot, as after a gap."""
+        self._buffer.clear()
+        self._gap(now_ns)
 
     def is_stale(self, now_ns: int) -> bool:
         """Whether the source has been silent for three of its intervals."""
@@ -201,5 +208,6 @@ class Follower:
 
     def _ask_chunk(self, now_ns: int) -> None:
         after = self._chunks[-1].next if self._chunks else None
-        self._ask = Ask(self.source, SnapshotRequest(self._request, after))
+        request = SnapshotRequest(self._request, after, self.source if self.via else "")
+        self._ask = Ask(self.source, request, self.via)
         self._retry_ns = now_ns + int(self._retry_ms * (1 + self._rng.random())) * MS

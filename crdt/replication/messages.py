@@ -195,10 +195,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Effect: ask the source of a stream for a chunk of its snapshot."""
+    """Effect: ask for a chunk of a source's snapshot: `via` if it is passed on, else the source."""
 
     source: str
     message: SnapshotRequest
+    via: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,10 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Effect: replace all that came from a source by its snapshot and the deltas behind it."""
+    """Effect: replace all that came from a source by its snapshot and the deltas behind it.
+
+    The snapshot is that of an epoch: its first chunk's.
+    """
 
     source: str
     chunks: tuple[SnapshotChunk, ...]

@@ -80,7 +80,7 @@ def decode_published(frame: bytes) -> StreamMessage:
 def decode_stream(frame: bytes) -> StreamMessage:
     """A delta, a heartbeat or a chunk of a snapshot. O(size). Raises as `decode_report`."""
     message: StreamMessage = _decode(_stream, frame)
-    _check_names(message.source, message.epoch)
+    _check_names(message.source, message.epoch, message.via)
     if isinstance(message, Heartbeat):
         for status in message.hosts:
             _check_names(status.host, status.replica)

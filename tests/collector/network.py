@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from shardlog.crdt.counter import Mark
     from shardlog.crdt.delta import Entry
     from shardlog.crdt.lww_map import Floor, Leaf
-    from shardlog.crdt.replication.messages import StreamMessage
+    from shardlog.crdt.replication.messages import Delta, Heartbeat, StreamMessage
 
 MS = 1_000_000
 START = 1_700_000_000_000 * MS
@@ -95,12 +95,13 @@ class Network:
         self.sidecars = [self._start(host) for host in range(hosts)]
         self.aggregators = [self.start_aggregator() for _ in range(aggregators)]
 
-    def start_aggregator(self) -> Aggregator:
+    def start_aggregator(self, to: tuple[str, ...] = ()) -> Aggregator:
         """A new, empty aggregator."""
+        epoch = next(self._epochs)
         return Aggregator(
-            AggregatorConfig(listen="ipc:///l", serve="ipc:///v"),
-            source="aggregator",
-            epoch=f"epoch-{next(self._epochs)}",
+            AggregatorConfig(listen="ipc:///l", serve="ipc:///v", to=to),
+            source=f"aggregator-{epoch}",
+            epoch=f"epoch-{epoch}",
             rng=self.rng,
             now_ns=self.now_ns,
             bytes_max=2000,
@@ -208,13 +209,16 @@ class Network:
                     self._stores[host].append(effect)
                     sidecar.persisted(self.now_ns)
                 case Publish("up", message):
-                    for index in range(len(self.aggregators)):
-                        self._send(("up", host, index), partial(self._hear, index, message))
+                    self._transmit(host, message)
                 case Answer("up", peer, message):
                     index = int(peer)
                     self._send(("chunk", host, index), partial(self._hear, index, message))
                 case _:
                     pass
+
+    def _transmit(self, host: int, message: Delta | Heartbeat) -> None:
+        for index in range(len(self.aggregators)):
+            self._send(("up", host, index), partial(self._hear, index, message))
 
     def _hear(self, index: int, message: StreamMessage) -> None:
         self.aggregators[index].receive(message, self.now_ns)

@@ -1,0 +1,175 @@
+"""Who is there: the replicas that an aggregator knows, by which routes it hears them, how complete.
+
+Theory of operation. A replica may be heard on several routes: from its collector itself, and by way
+of aggregators that pass its stream on. Each route is followed by itself; versions make what comes
+twice harmless. A host is as live as the best of its routes.
+
+That a route is heard says only that whoever is at its other end lives. So each heartbeat carries
+when the host itself last spoke, by the host's own clock, and nobody on the way ever makes that
+newer: a host is heard where it is heard directly, or where that time rises. Among nodes that by
+mistake pass a stream on in a circle it rises no more once the host is gone, and it is stale for
+all. No two clocks are compared.
+
+Known anomaly. A host whose clock stepped back while one of two regions could not hear it is stale
+above both until its clock has caught up, if the other one started since.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shardlog.crdt.replication.follower import MISSED_HEARTBEATS
+from shardlog.crdt.replication.messages import HostStatus, run_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Literal
+
+    from shardlog.crdt.replication.follower import Follower
+    from shardlog.crdt.replication.messages import Heartbeat
+    from shardlog.crdt.state import State
+
+MS = 1_000_000
+ROUTE_KEPT_NS = 60_000 * MS
+"""How long a route that is silent is kept beside one that is live."""
+
+
+@dataclass(slots=True)
+class Route:
+    """One way on which a replica is heard, and what its other end last said of it."""
+
+    follower: Follower
+    said: HostStatus | None = None
+    settling: str = ""
+    lower_bound: str = ""
+
+    def status(self, now_ns: int) -> Literal["live", "syncing", "stale"]:
+        """How complete what comes on it is, as far as the route goes."""
+        if self.follower.is_stale(now_ns) or self.is_departed:
+            return "stale"
+        is_whole = self.said is None or self.said.status == "live"
+        return "live" if is_whole and self.follower.phase == "live" else "syncing"
+
+    @property
+    def is_departed(self) -> bool:
+        """Whether it only tells of a host that its other end does not hear either."""
+        return self.said is not None and self.said.status in ("stale", "replaced")
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a replica: it spoke last at `said_ns` by its clock, `heard_ns` by ours."""
+
+    host: str = ""
+    run: str = ""
+    heard_ns: int = 0
+    said_ns: int = 0
+    watermark_ns: int = 0
+    lower_bound: str = ""
+    replaces: list[str] = field(default_factory=list[str])
+    retention: str = ""
+    routes: dict[str, Route] = field(default_factory=dict[str, Route])
+
+
+class Roll:
+    """All replicas that are known, by name, and the routes to them."""
+
+    def __init__(self, state: State, *, interval_ms: int) -> None:
+        self.replicas: dict[str, Known] = {}
+        self._state = state
+        self._interval_ns = interval_ms * MS
+
+    def __len__(self) -> int:
+        """How many routes there are, at least one a replica. O(replicas)."""
+        return sum(max(len(known.routes), 1) for known in self.replicas.values())
+
+    def routes(self) -> Iterator[tuple[str, Route]]:
+        """All routes, with the replica of each; they may change meanwhile."""
+        for replica, known in list(self.replicas.items()):
+            for route in list(known.routes.values()):
+                yield replica, route
+
+    def hear(self, replica: str, route: Route, message: Heartbeat, now_ns: int) -> None:
+        """Take in what a heartbeat says of its host and of whoever sends it. O(hosts in it)."""
+        route.settling, route.lower_bound = message.settling, message.lower_bound
+        said = next((status for status in message.hosts if status.replica == replica), None)
+        if said is None:
+            return
+        known = self.replicas[replica]
+        route.said = said
+        known.host = said.host
+        known.watermark_ns = max(known.watermark_ns, said.watermark_ns)
+        known.lower_bound, known.retention = said.lower_bound, said.retention
+        known.replaces = said.replaces
+        if not route.follower.via:
+            known.said_ns = max(known.said_ns + 1, said.since_ns)
+        elif said.since_ns > known.said_ns:
+            known.said_ns = said.since_ns
+            heard_ns = min(now_ns, said.since_ns) if route.is_departed else now_ns
+            known.heard_ns = max(known.heard_ns, heard_ns)
+
+    def status(self, replica: str, now_ns: int, *, since_ns: int | None = None) -> HostStatus:
+        """How complete a host's part is. O(routes + replicas that it replaces)."""
+        known = self.replicas[replica]
+        found = {route.status(now_ns) for route in known.routes.values()}
+        silent_ns = now_ns - known.heard_ns
+        if silent_ns > MISSED_HEARTBEATS * self._interval_ns or not found - {"stale"}:
+            status: Literal["live", "syncing", "stale", "replaced"] = "stale"
+        else:
+            status = "live" if "live" in found else "syncing"
+        return HostStatus(
+            known.host,
+            replica,
+            status,
+            known.heard_ns if since_ns is None else since_ns,
+            known.watermark_ns,
+            self._state.versions.get(replica, 0),
+            known.lower_bound,
+            known.replaces,
+            known.retention,
+        )
+
+    def statuses(self, now_ns: int) -> list[HostStatus]:
+        """The status of every host. O(routes)."""
+        return [self.status(replica, now_ns) for replica in self.replicas]
+
+    def passed_on(self, replica: str, now_ns: int) -> HostStatus:
+        """The status as others are told it: when the host spoke is said by its own clock."""
+        return self.status(replica, now_ns, since_ns=self.replicas[replica].said_ns)
+
+    def tidy(self, now_ns: int) -> list[tuple[str, str]]:
+        """Drop routes silent for a minute where another is live: (via, replica) of each. O(routes).
+
+        A clock that stepped back makes nobody look as if heard in the future.
+        """
+        dropped: list[tuple[str, str]] = []
+        for replica, known in self.replicas.items():
+            known.heard_ns = min(known.heard_ns, now_ns)
+            if len(known.routes) > 1 and any(
+                route.status(now_ns) == "live" for route in known.routes.values()
+            ):
+                for via, route in list(known.routes.items()):
+                    if now_ns - route.follower.heard_ns > ROUTE_KEPT_NS:
+                        del known.routes[via]
+                        dropped.append((via, replica))
+        return dropped
+
+
+def names_node(epoch: str, node: str) -> bool:
+    """Whether an epoch has come by way of a node, see `passed_epoch`. O(len).
+
+    >>> names_node("5f0c/region-1:3/global:1", "region-1")
+    True
+    """
+    return any(step.rpartition(":")[0] == node for step in epoch.split("/")[1:])
+
+
+def passed_epoch(epoch: str, node: str, number: int) -> str:
+    """The epoch of a stream that a node passes on: that it has itself, and each node on the way.
+
+    >>> passed_epoch("5f0c/region-1:3", "global", 1)
+    '5f0c/region-1:3/global:1'
+    """
+    assert run_of(epoch)
+    return f"{epoch}/{node}:{number}"

@@ -1,0 +1,89 @@
+"""A network whose aggregators pass on to one another, as `above` says, on virtual time."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from shardlog.crdt.replication.messages import Answer, Ask, Delta, Heartbeat, Publish
+from tests.collector.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shardlog.collector.aggregator.machine import Aggregator
+    from shardlog.crdt.replication.messages import StreamMessage
+
+
+class Tree(Network):
+    """Hosts under nodes: `feeds` says to which nodes each host speaks, `above` what each passes on.
+
+    Nodes are numbered as in `aggregators`.
+    """
+
+    def __init__(
+        self,
+        feeds: Sequence[Sequence[int]],
+        above: Sequence[Sequence[int]],
+        seed: int,
+        loss: float = 0.2,
+    ) -> None:
+        self.feeds = feeds
+        self.above = above
+        self.cut: set[tuple[str, int, int]] = set()
+        """Links that carry nothing: ("up", host, node) and ("pass", node, node)."""
+        self.beats: list[tuple[int, Heartbeat]] = []
+        """Which node passed on which heartbeat."""
+        self._names: dict[str, int] = {}
+        super().__init__(len(feeds), 0, seed, loss)
+        self.aggregators = [self.start_node(node) for node in range(len(above))]
+
+    def start_node(self, node: int) -> Aggregator:
+        """A new, empty aggregator at a place in the tree."""
+        aggregator = self.start_aggregator(tuple(f"ipc:///{n}" for n in self.above[node]))
+        self._names = {name: n for name, n in self._names.items() if n != node}
+        self._names[aggregator.node] = node
+        return aggregator
+
+    def kill(self, node: int) -> None:
+        """Kill a node, and start it again with nothing."""
+        self.aggregators[node] = self.start_node(node)
+
+    def _transmit(self, host: int, message: Delta | Heartbeat) -> None:
+        for node in self.feeds[host]:
+            if ("up", host, node) not in self.cut:
+                self._send(("up", host, node), partial(self._hear, node, message))
+
+    def _obey_aggregator(self, aggregator: Aggregator) -> None:
+        node = next(n for n, other in enumerate(self.aggregators) if other is aggregator)
+        for effect in aggregator.take_effects():
+            match effect:
+                case Publish("up", message):
+                    if isinstance(message, Heartbeat):
+                        self.beats.append((node, message))
+                    for parent in self.above[node]:
+                        self._pass(node, parent, message)
+                case Answer("up", peer, message):
+                    self._pass(node, int(peer), message)
+                case Ask(source, _, via):
+                    self._ask_node(node, source, via, effect)
+                case _:
+                    pass
+
+    def _pass(self, node: int, parent: int, message: StreamMessage) -> None:
+        if ("pass", node, parent) not in self.cut:
+            # One sender, one order: deltas and chunks travel on links of their own.
+            kind = "pass" if isinstance(message, Delta | Heartbeat) else "passed chunk"
+            self._send((kind, node, parent), partial(self._hear, parent, message))
+
+    def _ask_node(self, node: int, source: str, via: str, ask: Ask) -> None:
+        if not via:
+            host = int(source.removeprefix("replica-"))
+            self._send(("ask", node, host), partial(self._ask, host, node, ask))
+        elif via in self._names:
+            child = self._names[via]
+            self._send(("ask node", node, child), partial(self._asked, child, node, ask))
+
+    def _asked(self, child: int, node: int, ask: Ask) -> None:
+        self.aggregators[child].request("up", str(node).encode(), ask.message)
+        self._obey_aggregator(self.aggregators[child])
