@@ -126,6 +126,12 @@ class State:
             if is_gone:
                 self._touch_gone(path, cut)
 
+    def leave(self, replica: str) -> None:
+        """A replica's entries and its version are no more here. O(paths with entries)."""
+        for path in [path for path, cell in self.cells.items() if replica in cell]:
+            self._remove_entry(replica, path)
+        self.versions.pop(replica, None)
+
     def put(self, replica: str, entry: Entry) -> None:
         """Set a replica's entry: the caller answers for the order. O(1) where the path exists."""
         path = entry.path
@@ -174,9 +180,7 @@ class State:
                 held.add(entry.path)
             said.update(item.path for items in (chunk.writes, chunk.erases) for item in items)
         for path in [p for p, cell in self.cells.items() if replica in cell and p not in held]:
-            last = self.cells[path][replica].last
-            self._remove(replica, path)
-            self._touch_gone(path, last)
+            self._remove_entry(replica, path)
         for path in [p for p in self.map.index if p not in said]:
             newest = self.map.newest_at(path)
             if self.map.drop(path, newest, own.__contains__):
@@ -335,6 +339,12 @@ class State:
     def _is_of(self, replica: str) -> Callable[[str], bool]:
         """Whether a writer speaks through this replica. At the owner itself all writers do."""
         return lambda writer: self._homes.get(writer, replica) == replica
+
+    def _remove_entry(self, replica: str, path: str) -> None:
+        """What a replica counted at a path is gone, as if it was forgotten."""
+        last = self.cells[path][replica].last
+        self._remove(replica, path)
+        self._touch_gone(path, last)
 
     def _remove(self, replica: str, path: str) -> None:
         cell = self.cells[path]

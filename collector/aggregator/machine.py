@@ -5,6 +5,10 @@ merges into one `State`, in which every replica keeps its own entries and versio
 that merge and nothing else: two aggregators that heard the same versions hold equal states, in
 whatever order they heard them, so several may run side by side without an election.
 
+A source that another of its host goes on for is replaced: what it told stays, it is waited for no
+more, and if it is heard again, its store went back in time. It is told so by a request that knows
+more of it than it can hold, and goes on as another.
+
 The effects of a batch: Publish, then Answer, then Ask, Log last.
 
 Known anomalies. A host that was never heard since the start is not missed: its counts are not in
@@ -13,8 +17,8 @@ the totals until its first heartbeat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.errors import LocalProtocolError
@@ -42,6 +46,9 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 
+REPLACED = 2**63 - 1
+"""The version at which a replaced source is known: no store holds as much."""
+
 AggregatorEffect = Publish | Answer | Ask | Log
 
 
@@ -52,6 +59,9 @@ class _Source:
     follower: Follower
     host: str = ""
     watermark_ns: int = 0
+    lower_bound: str = ""
+    replaces: list[str] = field(default_factory=list[str])
+    retention: str = ""
 
 
 class Aggregator:
@@ -99,11 +109,13 @@ class Aggregator:
             if len(self._sources) >= self._config.sources_max:
                 self.refuse("sources", f"{message.source!r} is one more than can be followed")
                 return
-            source = _Source(Follower(message.source, lanes=(0,), rng=self._rng))
+            source = _Source(self._follower(message.source))
             self._sources[message.source] = source
+            for other in list(self._sources.values()):
+                if message.source in other.replaces:
+                    self._replace(source, other)
         if isinstance(message, Heartbeat) and message.hosts:
-            source.host = message.hosts[0].host
-            source.watermark_ns = message.hosts[0].watermark_ns
+            self._note(source, message.hosts[0])
         source.follower.receive(message, now_ns)
         self._obey(source.follower)
 
@@ -127,17 +139,20 @@ class Aggregator:
 
     def hosts(self, now_ns: int) -> list[HostStatus]:
         """How complete each host's part is. O(hosts)."""
-        statuses: list[HostStatus] = []
-        for name, source in self._sources.items():
-            heard_ns = source.follower.heard_ns
-            if source.follower.is_stale(now_ns):
-                status = HostStatus(source.host, name, "stale", heard_ns, source.watermark_ns)
-            elif source.follower.phase != "live":
-                status = HostStatus(source.host, name, "syncing", heard_ns, source.watermark_ns)
-            else:
-                status = HostStatus(source.host, name, "live", heard_ns, source.watermark_ns)
-            statuses.append(status)
-        return statuses
+        return [
+            HostStatus(
+                source.host,
+                name,
+                _status(source.follower, now_ns),
+                source.follower.heard_ns,
+                source.watermark_ns,
+                self.state.versions.get(name, 0),
+                source.lower_bound,
+                source.replaces,
+                source.retention,
+            )
+            for name, source in self._sources.items()
+        ]
 
     def next_timer_ns(self) -> int:
         """When `handle_timer` is due."""
@@ -190,7 +205,34 @@ class Aggregator:
         except LocalProtocolError as error:
             # Sequences without a hole, versions with one: its next message starts from nothing.
             self.refuse("versions", str(error))
-            self._sources.pop(delta.source, None)
+            source = self._sources[delta.source]
+            source.follower = self._follower(
+                delta.source, source.follower.run, self.state.versions[delta.source]
+            )
+
+    def _follower(self, source: str, run: str = "", version: int = 0) -> Follower:
+        return Follower(source, lanes=(0,), rng=self._rng, run=run, version=version)
+
+    def _note(self, source: _Source, status: HostStatus) -> None:
+        """What a host says of itself."""
+        source.host = status.host
+        source.watermark_ns = status.watermark_ns
+        source.lower_bound = status.lower_bound
+        source.retention = status.retention
+        if source.replaces != status.replaces:
+            source.replaces = status.replaces
+            for name in status.replaces:
+                if name in self._sources:
+                    self._replace(self._sources[name], source)
+
+    def _replace(self, source: _Source, by: _Source) -> None:
+        """Another source of its host goes on for one."""
+        if source is by or source.host not in ("", by.host):
+            return
+        source.follower.version = REPLACED
+        source.follower.run = source.follower.run or by.follower.source
+        self._waiting.pop(source.follower.source, None)
+        self._end_sync(source.follower.source)
 
     def _ask(self, ask: Ask) -> None:
         """Pass on a request, if not too many others are under way; else it waits its turn."""
@@ -205,3 +247,11 @@ class Aggregator:
         while self._waiting and len(self._syncing) < self._config.syncs_max:
             waiting = next(iter(self._waiting))
             self._ask(self._waiting.pop(waiting))
+
+
+def _status(follower: Follower, now_ns: int) -> Literal["live", "syncing", "stale", "replaced"]:
+    if follower.version == REPLACED:
+        return "replaced"
+    if follower.is_stale(now_ns):
+        return "stale"
+    return "live" if follower.phase == "live" else "syncing"
