@@ -34,6 +34,12 @@ alter table entry add column base_n integer not null default 0;
 alter table entry add column base_nn integer not null default 0;
 alter table entry add column reset integer not null default 0;
 """
-STEPS = (_COUNTS, _LIVES + _RESETS)
+_LOSSES = """
+alter table line add column baseline integer not null default 0;
+alter table replica add column lost_ns integer not null default 0;
+alter table replica add column lower_bound text not null default '';
+alter table replica add column replaces text not null default '';
+"""
+STEPS = (_COUNTS, _LIVES + _RESETS, _LOSSES)
 """What makes each schema of the one before it; 0 is an empty file."""
 SCHEMA = len(STEPS)

@@ -1,9 +1,9 @@
 """A collector's store: SQLite, one transaction per batch, before anything of it is published.
 
-What is kept: the replica's name and version, per (process, path) the highest total heard, per
-process how far it was heard, the ids of those that have ended, the replica's own entries, and the
-registers and floors. WAL with synchronous=FULL: a commit is one append and one fsync. One collector
-locks a store for as long as it lives.
+What is kept: the replica's name and version and what it goes on for, per (process, path) the
+highest total heard, per process how far it was heard, the ids of those that have ended, the
+replica's own entries, and the registers and floors. WAL with synchronous=FULL: a commit is one
+append and one fsync. One collector locks a store for as long as it lives.
 
 A store that is damaged is set aside, under a name that says so, and a new one is begun. One that
 only can't be opened now, or was written by a later version, is left as it is: that is an error.
@@ -88,8 +88,8 @@ class Store:
             return self._load()
 
     def _load(self) -> Restored:
-        (replica, version, watermark_ns) = self._db.execute(
-            "select id, version, watermark_ns from replica"
+        replica, version, watermark_ns, lost_ns, lower_bound, replaces = self._db.execute(
+            "select id, version, watermark_ns, lost_ns, lower_bound, replaces from replica"
         ).fetchone()
         marks: dict[str, dict[str, Mark]] = {}
         for process, path, generation, *parts in self._db.execute("select * from mark"):
@@ -109,6 +109,9 @@ class Store:
             ),
             entries=entries,
             registers=tuple(self._registers()),
+            lost_ns=lost_ns,
+            lower_bound=lower_bound,
+            replaces=tuple(replaces.split()),
         )
 
     def commit(self, batch: Persist) -> None:
@@ -162,6 +165,12 @@ class Store:
                 "update replica set version = ?, watermark_ns = ?",
                 (batch.version, batch.watermark_ns),
             )
+            if batch.identity is not None:
+                *identity, replaces = batch.identity
+                self._db.execute(
+                    "update replica set id = ?, lost_ns = ?, lower_bound = ?, replaces = ?",
+                    (*identity, " ".join(replaces)),
+                )
 
     def close(self) -> None:
         """Close it and let others have it."""
@@ -171,7 +180,7 @@ class Store:
     def _commit_lives(self, batch: Persist) -> None:
         execute, executemany = self._db.execute, self._db.executemany
         lines = [(process, *line) for process, line in batch.lines]
-        executemany("insert or replace into line values (?, ?, ?)", lines)
+        executemany("insert or replace into line values (?, ?, ?, ?)", lines)
         ended = [(process,) for process in batch.ended]
         executemany("delete from mark where process = ?", ended)
         executemany("delete from line where process = ?", ended)
@@ -200,7 +209,8 @@ class Store:
                 steps = "".join(STEPS[schema:])
                 db.executescript(f"begin; {steps} pragma user_version = {SCHEMA}; commit;")
             if db.execute("select count(*) from replica").fetchone() == (0,):
-                db.execute("insert into replica values (?, 0, 0)", (secrets.token_hex(8),))
+                first = "insert into replica (id, version) values (?, 0)"
+                db.execute(first, (secrets.token_hex(8),))
         except BaseException:
             db.close()
             raise

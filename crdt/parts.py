@@ -116,6 +116,13 @@ class Parts:
                     touched += self._rejoin(below)
         return touched
 
+    def rename(self, part: Part, replica: str) -> None:
+        """Make a part that is alone that of another replica. O(1)."""
+        assert part.map is self.joined, "others know its holder by name"
+        del self.of[part.replica]
+        part.replica, part.alone = replica, (replica,)
+        self.of[replica] = part
+
     def remove(self, replica: str) -> None:
         """Remove a part that has lost all it had. O(1)."""
         del self.of[replica]

@@ -199,6 +199,14 @@ class State:
             self._parts.remove(replica)
         self.versions.pop(replica, None)
 
+    def succeed(self, replica: str) -> None:
+        """Go on as another replica: what was said stays, what was counted is no more. O(counted)"""
+        part = self._parts.part(self._replica)
+        self._lose_all(part, {}, list(part.counted))
+        self.versions.pop(self._replica, None)
+        self._parts.rename(part, replica)
+        self._replica = replica
+
     def touched(self) -> Iterable[str]:
         """What the next `take_touched` returns. O(1)."""
         return self._touched.keys()

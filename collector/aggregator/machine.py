@@ -111,6 +111,7 @@ class Aggregator:
         if route is None:
             self.refuse("sources", f"{replica!r} is one more than can be followed")
             return
+        route.follower.run, route.follower.version = self._roll.extent(replica)
         route.follower.receive(message, now_ns)
         if not via and not isinstance(message, SnapshotChunk):
             self._roll.replicas[replica].heard_ns = now_ns
@@ -118,16 +119,22 @@ class Aggregator:
             self._roll.hear(replica, route, message, now_ns)
         self._obey(route.follower, now_ns)
 
-    def request(self, channel: Channel, peer: bytes, request: SnapshotRequest) -> None:
+    def request(self, channel: Channel, peer: bytes, request: SnapshotRequest, now_ns: int) -> None:
         """Take in a request for a chunk; it is answered behind this batch.
 
-        Upwards it names a replica; one that is not known yet is not answered: it will be asked for
-        again.
+        Upwards it names a replica. One that is not known yet is not answered, nor one of which the
+        owner has to be asked something first: it will be asked for again.
         """
         if channel == "serve":
             self._requests.append((peer, request))
-        elif self._up is not None:
-            self._up.request(peer, request)
+        elif self._up is not None and request.source in self._roll.replicas:
+            if self._roll.doubts(request.source, request.run, request.version):
+                for route in self._roll.replicas[request.source].routes.values():
+                    route.follower.run, route.follower.version = request.run, request.version
+                    route.follower.resync(now_ns)
+                    self._obey(route.follower, now_ns)
+            else:
+                self._up.request(peer, request)
 
     def subscribed(self, channel: Channel, now_ns: int) -> None:
         """Somebody new follows: beat at once, so that they need not wait for the next beat.
@@ -159,10 +166,12 @@ class Aggregator:
     def handle_timer(self, now_ns: int) -> None:
         """Beat, and ask again for what did not come. O(routes). Steps of the clock do no harm."""
         for replica, route in self._roll.routes():
+            route.follower.run, route.follower.version = self._roll.extent(replica)
             route.follower.handle_timer(now_ns)
             self._obey(route.follower, now_ns, is_late=True)
             key = (route.follower.via, replica)
-            if key in self._syncing and route.follower.is_stale(now_ns):
+            is_over = route.follower.is_stale(now_ns) or self._roll.is_replaced(replica)
+            if key in self._syncing and is_over:
                 self._end_sync(key)
         if self._up is not None:
             self._up.handle_timer(now_ns)
@@ -219,19 +228,22 @@ class Aggregator:
         """Take a snapshot that is newer than what is known: equal versions are equal contents."""
         replica, epoch = install.source, install.chunks[0].epoch
         bodies = [c.body for c in install.chunks if isinstance(c.body, Fragment)]
-        version = bodies[0].to_version
-        is_news = version > self.state.versions.get(replica, -1)
-        if is_news:
+        version, held = bodies[0].to_version, self.state.versions.get(replica, -1)
+        run = run_of(epoch)
+        is_other = run != self._roll.replicas[replica].run
+        self._roll.vouch(replica, run)
+        if version > held:
             self.state.install(replica, version, bodies)
-        known = self._roll.replicas[replica]
-        if is_news or (run_of(epoch) != known.run and version == self.state.versions[replica]):
-            known.run = run_of(epoch)
-            if self._up is not None:
-                self._up.begin(replica, epoch, now_ns)
+        if self._up is not None and (version > held or is_other):
+            self._up.begin(replica, epoch, now_ns)
 
     def _merge(self, delta: Delta, follower: Follower, now_ns: int) -> None:
         assert isinstance(delta.body, Fragment)
         known = self.state.versions.get(delta.source, 0)
+        is_news = delta.body.to_version > known
+        if is_news and run_of(delta.epoch) != self._roll.replicas[delta.source].run:
+            follower.resync(now_ns)
+            return
         try:
             self.state.merge(delta.body)
         except LocalProtocolError as error:
@@ -239,7 +251,7 @@ class Aggregator:
             self.refuse("versions", str(error))
             follower.resync(now_ns)
         else:
-            if delta.body.to_version > known and self._up is not None:
+            if is_news and self._up is not None:
                 self._up.publish(delta.body)
 
     def _ask(self, ask: Ask) -> None:

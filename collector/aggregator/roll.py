@@ -10,6 +10,10 @@ newer: a host is heard where it is heard directly, or where that time rises. Amo
 mistake pass a stream on in a circle it rises no more once the host is gone, and it is stale for
 all. No two clocks are compared.
 
+A replica that another of its host goes on for is replaced: what it told stays, it is waited for no
+more, and if it is heard again, its store went back in time. It is told so by a request that knows
+more of it than it can hold, and goes on as another.
+
 Known anomaly. A host whose clock stepped back while one of two regions could not hear it is stale
 above both until its clock has caught up, if the other one started since.
 """
@@ -31,6 +35,10 @@ if TYPE_CHECKING:
     from shardlog.crdt.state import State
 
 MS = 1_000_000
+REPLACED = 2**63 - 1
+"""The version at which a replaced replica is known: no store holds as much."""
+RUNS_MAX = 16
+"""How many earlier runs of a replica are kept in mind."""
 ROUTE_KEPT_NS = 60_000 * MS
 """How long a route that is silent is kept beside one that is live."""
 
@@ -70,6 +78,10 @@ class Known:
     replaces: list[str] = field(default_factory=list[str])
     retention: str = ""
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
+    claim: tuple[str, int] | None = None
+    """What another node says it has of an earlier run, and the owner is being asked about."""
+    vouched: dict[str, int] = field(default_factory=dict[str, int])
+    """By earlier run: up to which version of it the owner has said that it holds all."""
 
 
 class Roll:
@@ -77,6 +89,8 @@ class Roll:
 
     def __init__(self, state: State, *, interval_ms: int) -> None:
         self.replicas: dict[str, Known] = {}
+        self._successors: dict[str, str] = {}
+        """By replica: who goes on for it."""
         self._state = state
         self._interval_ns = interval_ms * MS
 
@@ -102,6 +116,7 @@ class Roll:
         known.watermark_ns = max(known.watermark_ns, said.watermark_ns)
         known.lower_bound, known.retention = said.lower_bound, said.retention
         known.replaces = said.replaces
+        self._successors.update(dict.fromkeys(said.replaces, replica))
         if not route.follower.via:
             known.said_ns = max(known.said_ns + 1, said.since_ns)
         elif said.since_ns > known.said_ns:
@@ -109,13 +124,52 @@ class Roll:
             heard_ns = min(now_ns, said.since_ns) if route.is_departed else now_ns
             known.heard_ns = max(known.heard_ns, heard_ns)
 
+    def is_replaced(self, replica: str) -> bool:
+        """Whether another replica of its host goes on for it. O(1)."""
+        by = self._successors.get(replica, replica)
+        known = self.replicas.get(replica, Known())
+        return (
+            by != replica and by in self.replicas and (known.host in ("", self.replicas[by].host))
+        )
+
+    def extent(self, replica: str) -> tuple[str, int]:
+        """How far a replica is known: its run, and its version there. O(1)."""
+        known = self.replicas[replica]
+        if self.is_replaced(replica):
+            return known.run or self._successors[replica], REPLACED
+        return known.claim or (known.run, self._state.versions.get(replica, 0))
+
+    def doubts(self, replica: str, run: str, version: int) -> bool:
+        """Whether the owner is to be asked before anybody is told more of a replica. O(1).
+
+        Somebody knows it in an earlier run up to a version of which the owner was not told yet: it
+        may have gone back in time since, and what is known here may be what it said after that.
+        """
+        known = self.replicas[replica]
+        if run in ("", known.run) or version <= known.vouched.get(run, -1):
+            return False
+        known.claim = (run, version)
+        return True
+
+    def vouch(self, replica: str, run: str) -> None:
+        """The owner, in this run, was told how far it is known, and has all of that. O(1)."""
+        known = self.replicas[replica]
+        before, version = self.extent(replica)
+        if before not in ("", run):
+            known.vouched[before] = version
+            if len(known.vouched) > RUNS_MAX:
+                del known.vouched[next(iter(known.vouched))]
+        known.run, known.claim = run, None
+
     def status(self, replica: str, now_ns: int, *, since_ns: int | None = None) -> HostStatus:
         """How complete a host's part is. O(routes + replicas that it replaces)."""
         known = self.replicas[replica]
         found = {route.status(now_ns) for route in known.routes.values()}
         silent_ns = now_ns - known.heard_ns
-        if silent_ns > MISSED_HEARTBEATS * self._interval_ns or not found - {"stale"}:
-            status: Literal["live", "syncing", "stale", "replaced"] = "stale"
+        if self.is_replaced(replica):
+            status: Literal["live", "syncing", "stale", "replaced"] = "replaced"
+        elif silent_ns > MISSED_HEARTBEATS * self._interval_ns or not found - {"stale"}:
+            status = "stale"
         else:
             status = "live" if "live" in found else "syncing"
         return HostStatus(

@@ -122,14 +122,14 @@ class _Shell:
                 if subscription[:1] == b"\x01":
                     self._machine.subscribed(channel, now_ns)
         for peer, *rest in follow.drain_multipart(self._answer):
-            self._request("serve", peer, rest[-1] if rest else b"")
+            self._request("serve", peer, rest[-1] if rest else b"", now_ns)
         for address, dealer in self._up_answers.items():
             for frame in follow.drain(dealer):
-                self._request("up", address, frame)
+                self._request("up", address, frame, now_ns)
 
-    def _request(self, channel: Channel, peer: bytes, frame: bytes) -> None:
+    def _request(self, channel: Channel, peer: bytes, frame: bytes, now_ns: int) -> None:
         try:
-            self._machine.request(channel, peer, codec.decode_request(frame))
+            self._machine.request(channel, peer, codec.decode_request(frame), now_ns)
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a request: {error}")
 

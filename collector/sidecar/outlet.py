@@ -1,6 +1,8 @@
 """What a collector says to those who follow: its stream upwards, and its own view for monitors.
 
-The version of its replica counts the fragments that it published.
+The version of its replica counts the fragments that it published. A store that was once further
+went back in time: whoever asks for a snapshot says how far it knows the replica. What counts is the
+version at which this run opened the store, since it has gone on from there.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from shardlog.crdt.replication.view import View
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from shardlog.collector.batch import Identity
     from shardlog.collector.sidecar.config import SidecarConfig
     from shardlog.collector.sidecar.forgetting import Piece
     from shardlog.crdt.replication.messages import SnapshotRequest
@@ -40,11 +43,12 @@ class Outlet:
         self._state = state
         self._replica = replica
         self._bytes_max = bytes_max
-        self.version = state.versions[replica] = version
-        interval_ms = config.heartbeat_interval_ms
-        self._up = Publisher(replica, epoch, lanes=1, interval_ms=interval_ms)
+        self._epoch = epoch
+        self._interval_ms = config.heartbeat_interval_ms
+        self.opened = self.version = state.versions[replica] = version
+        self._up = Publisher(replica, epoch, lanes=1, interval_ms=self._interval_ms)
         self._view = (
-            View(state, replica, epoch, interval_ms=interval_ms, bytes_max=bytes_max)
+            View(state, replica, epoch, interval_ms=self._interval_ms, bytes_max=bytes_max)
             if config.serve
             else None
         )
@@ -60,14 +64,45 @@ class Outlet:
         """Take in a request for a chunk of a snapshot; it is answered behind this batch."""
         self._requests.append((channel, peer, request))
 
+    def went_back(self) -> SnapshotRequest | None:
+        """The request that knows more than the store held when it was opened, if there is one."""
+        if self._replica == self._epoch:  # begun by this run, so that no other has told of it
+            return None
+        for _, _, request in self._requests:
+            is_own = request.source in ("", self._replica)
+            is_other_run = request.run not in ("", self._epoch)
+            if is_own and is_other_run and request.version > self.opened:
+                return request
+        return None
+
+    def succeed(self, successor: str) -> None:
+        """Go on upwards as the stream of another replica; who asked for the old one asks again."""
+        self._replica = successor
+        self.opened = self.version = self._state.versions[successor] = 0
+        self._up = Publisher(successor, self._epoch, lanes=1, interval_ms=self._interval_ms)
+        self._beats.pop("up", None)
+        self._requests = [request for request in self._requests if request[0] == "serve"]
+
     def beat(
-        self, channel: Channel, now_ns: int, watermark_ns: int, refused: dict[str, int]
+        self,
+        channel: Channel,
+        now_ns: int,
+        watermark_ns: int,
+        refused: dict[str, int],
+        identity: Identity,
     ) -> None:
         """Say the sequences to all who follow: one beat per batch is enough."""
         if channel in self._beats:
             return
         status = HostStatus(
-            self._host, self._replica, "live", now_ns, watermark_ns, version=self.version
+            self._host,
+            self._replica,
+            "live",
+            now_ns,
+            watermark_ns,
+            self.version,
+            identity.lower_bound,
+            list(identity.replaces),
         )
         if channel == "up":
             self._beats["up"] = Publish("up", self._up.heartbeat(now_ns, [status], refused))

@@ -83,7 +83,7 @@ def decode_stream(frame: bytes) -> StreamMessage:
     _check_names(message.source, message.epoch, message.via)
     if isinstance(message, Heartbeat):
         for status in message.hosts:
-            _check_names(status.host, status.replica)
+            _check_names(status.host, status.replica, *status.replaces)
     else:
         body = message.body
         if isinstance(body, Changes):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.machine import Aggregator
-from shardlog.collector.batch import Closed, Line, Persist, Restored
+from shardlog.collector.batch import Closed, Identity, Line, Persist, Restored
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
@@ -34,7 +34,8 @@ START = 1_700_000_000_000 * MS
 
 
 def stored(batches: list[Persist], replica: str) -> Restored:
-    """What a store holds after these batches."""
+    """What a store of a replica, unless it was replaced, holds after these batches."""
+    identity = Identity(replica)
     marks: dict[str, dict[str, Mark]] = {}
     lines: dict[str, Line] = {}
     closed: dict[int, Closed] = {}
@@ -54,10 +55,11 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         closed = {n: row for n, row in closed.items() if n >= batch.forgotten}
         entries.update({entry.path: entry for entry in batch.entries})
         for path in batch.gone:
-            del entries[path]
+            entries.pop(path, None)
         registers.update({row[0]: row for row in batch.registers})
+        identity = batch.identity or identity
     return Restored(
-        replica=replica,
+        **identity._asdict(),
         version=batches[-1].version if batches else 0,
         watermark_ns=batches[-1].watermark_ns if batches else 0,
         marks={process: rows for process, rows in marks.items() if rows},

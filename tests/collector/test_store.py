@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardlog.collector.batch import UNHEARD, Closed, Line, Persist
+from shardlog.collector.batch import UNHEARD, Closed, Identity, Line, Persist
 from shardlog.collector.store import Store
 from shardlog.crdt.counter import Mark
 from shardlog.crdt.delta import Entry
@@ -186,6 +186,55 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
     again = Store(str(tmp_path)).load()
     assert again.lines == {"p": Line(4, 2)}
     assert set(again.entries) == set(BATCH.entries)
+
+
+SCHEMA_2 = """
+pragma user_version = 1;
+create table line (
+    process text primary key, last integer not null, retired integer not null
+) strict, without rowid;
+create table closed (
+    number integer primary key,
+    key integer not null, started_ns integer not null, closed_ns integer not null
+) strict;
+alter table replica add column watermark_ns integer not null default 0;
+alter table entry add column base_p integer not null default 0;
+alter table entry add column base_pn integer not null default 0;
+alter table entry add column base_n integer not null default 0;
+alter table entry add column base_nn integer not null default 0;
+alter table entry add column reset integer not null default 0;
+insert into line values ('p', 4, 2);
+pragma user_version = 2;
+"""
+
+
+def test_a_store_of_the_second_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Nothing was lost of it, and its processes have no baseline."""
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        db.executescript(SCHEMA_1 + SCHEMA_2)
+    db.close()
+    loaded = Store(str(tmp_path)).load()
+    assert (loaded.replica, loaded.version) == ("old", 7)
+    assert loaded.lines == {"p": Line(4, 2, 0)}
+    assert loaded.entries == (Entry("n", 1, 2, 5),)
+    assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (0, "", ())
+
+
+def test_another_replica_takes_a_store_over(tmp_path: Path) -> None:
+    """Its name, what it goes on for and the baselines come back; entries that are gone do not."""
+    store = Store(str(tmp_path))
+    old = store.load().replica
+    store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
+    identity = Identity("new", 17, "why", ("older", old))
+    store.commit(
+        Persist(0, (), (), (), gone=("n", "f"), lines=(("p", Line(4, 2, 9)),), identity=identity)
+    )
+    store.close()
+    loaded = Store(str(tmp_path)).load()
+    assert (loaded.replica, loaded.version) == ("new", 0)
+    assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (17, "why", ("older", old))
+    assert (loaded.lines, loaded.entries) == ({"p": Line(4, 2, 9)}, ())
+    assert len(loaded.registers) == len(BATCH.registers)
 
 
 def test_what_ended_leaves_its_closed_id_and_nothing_else(tmp_path: Path) -> None:

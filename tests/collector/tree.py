@@ -85,5 +85,5 @@ class Tree(Network):
             self._send(("ask node", node, child), partial(self._asked, child, node, ask))
 
     def _asked(self, child: int, node: int, ask: Ask) -> None:
-        self.aggregators[child].request("up", str(node).encode(), ask.message)
+        self.aggregators[child].request("up", str(node).encode(), ask.message, self.now_ns)
         self._obey_aggregator(self.aggregators[child])
