@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import Entry, Forgotten, Fragment, Value
+from shardlog.crdt.delta import Amount, Entry, Forgotten, Fragment, Value
 from shardlog.crdt.entry import count_on, difference, is_counted, reset_by
 from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.path import ancestors, is_within
@@ -109,7 +109,7 @@ class Owner:
         self.fragments.append(Fragment(self.replica, self.version, self.version + 1, *rest))
         self.state.versions[self.replica] = self.version
 
-    def _count(self, path: str, amount: counter.Amount, stamp: int) -> None:
+    def _count(self, path: str, amount: Amount, stamp: int) -> None:
         old = self.state.cells.get(path, {}).get(self.replica) or Entry(path, 0, 0, 0)
         floor = self.state.map.floor_over(path)
         entry = count_on(old, amount, (stamp, stamp), floor, max(stamp, old.last))

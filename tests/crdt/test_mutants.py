@@ -243,13 +243,18 @@ PART = [
 PRODUCT = [
     Mutant(
         "what a snapshot does not restate stays",
-        "lost[path] = [leaf[:2]]",
+        "lost[path] = [mark]",
         "pass",
     ),
     Mutant(
         "an old floor stays where a snapshot restates `{}`",
         "lost.setdefault(path, []).append(floor)",
         "pass",
+    ),
+    Mutant(
+        "a floor goes unnoticed with the scalar that becomes `{}`",
+        "not leaf.is_scalar or floors.get(path, NO_FLOOR) >= mark",
+        "True",
     ),
     Mutant(
         "entries that a snapshot lacks stay",
