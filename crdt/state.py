@@ -426,6 +426,7 @@ class State:
                 self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
 
     def _remove(self, part: Part, path: str) -> None:
+        self._touch(path, [path])  # as long as it is there, as it may hide what is below
         cell = self.cells[path]
         del cell[part.replica]
         if part.counted is not self._cell_index:
@@ -433,7 +434,6 @@ class State:
         if not cell:
             del self.cells[path]
             self._cell_index.remove(path)
-        self._touch(path, [path])
 
     def _new_cell(self, replica: str, path: str) -> dict[str, Entry]:
         """The cell of a path at which a replica has no entry yet. O(depth + log n)."""

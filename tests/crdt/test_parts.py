@@ -95,6 +95,21 @@ def test_what_a_forgotten_row_had_hidden_shows_again() -> None:
     assert set(state.take_touched()) >= {"r/1/a", "r/1/b", "r/1/n"}
 
 
+def test_what_a_forgotten_count_had_hidden_is_named() -> None:
+    """Where a `{}` beside the count stays, too: a register below shows again."""
+    state = State()
+    state.merge(
+        Fragment("east", 0, 1, ["p"], [Write("r/1", 2, 0, {})], [], [Entry("r/1", 2, 2, 1)])
+    )
+    state.merge(Fragment("west", 0, 1, ["q"], [Write("r/1/a", 1, 0, 1)], [], []))
+    assert state.shown("r/1/a") is None
+    state.take_touched()
+    state.forget("east", "r/1", 1)
+
+    assert state.shown("r/1/a") is not None
+    assert "r/1/a" in state.take_touched()
+
+
 def test_what_is_forgotten_is_said_to_be_forgotten_however_much_went_with_it() -> None:
     """A path, what is above it and what is below it, counters too: none was erased."""
     owner = Owner("east")
