@@ -23,6 +23,9 @@ a newer write to a path that exists can't be dominated from above, and a stored 
 anything at all is stored strictly below it. A scalar's floor is not stored apart from it until a
 newer `{}` takes its leaf.
 
+A row that is forgotten is dropped, and what it had superseded or dominated in this map does not
+come back. So a map is what one replica's owner has; `shardlog.crdt.parts` joins several.
+
 Known anomalies. Of two concurrent writes to one path one is lost, by design. An erase also erases
 what another host wrote before it by that host's clock; with clocks skewed by d this reaches d into
 what was "later". A dict that loses its last leaf is gone unless `{}` was written there.

@@ -44,7 +44,7 @@ from shardlog.crdt.delta import (
 )
 from shardlog.crdt.entry import difference, is_counted
 from shardlog.crdt.errors import LocalProtocolError
-from shardlog.crdt.lww_map import Floor, Leaf
+from shardlog.crdt.lww_map import NO_FLOOR, Floor, Leaf
 from shardlog.crdt.parts import Parts
 from shardlog.crdt.path import Pattern, ancestors
 from shardlog.crdt.retention import is_collapsed
@@ -170,19 +170,23 @@ class State:
             return False
         chunks = list(chunks)
         leaves: dict[str, Mark] = {}
-        floors: dict[str, Mark] = {}
+        floors: dict[str, Mark] = {}  # those of scalars too
         for chunk in chunks:
-            leaves.update((w.path, (w.stamp, chunk.writers[w.writer])) for w in chunk.writes)
             floors.update((e.path, (e.stamp, chunk.writers[e.writer])) for e in chunk.erases)
+            for write in chunk.writes:
+                leaves[write.path] = (write.stamp, chunk.writers[write.writer])
+                if type(write.value) is not dict:
+                    floors[write.path] = leaves[write.path]
         entries = {entry.path for chunk in chunks for entry in chunk.entries}
         part = self._parts.part(replica)
-        own = part.map
         lost: dict[str, list[Mark]] = {}
-        for path, leaf in own.leaves.items():
-            if leaves.get(path) != leaf[:2]:
-                lost[path] = [leaf[:2]]
-        for path, floor in own.floors.items():
-            if floors.get(path) != floor:
+        for path, leaf in part.map.leaves.items():
+            mark = leaf[:2]
+            keeps_floor = not leaf.is_scalar or floors.get(path, NO_FLOOR) >= mark
+            if leaves.get(path, NO_FLOOR) < mark or not keeps_floor:
+                lost[path] = [mark]
+        for path, floor in part.map.floors.items():
+            if floors.get(path, NO_FLOOR) < floor:
                 lost.setdefault(path, []).append(floor)
         self._lose_all(part, lost, [path for path in part.counted if path not in entries])
         for chunk in chunks:
@@ -430,6 +434,7 @@ class State:
                 self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
 
     def _remove(self, part: Part, path: str) -> None:
+        self._touch(path, [path])  # as long as it is there, as it may hide what is below
         cell = self.cells[path]
         del cell[part.replica]
         if part.counted is not self._cell_index:
@@ -437,7 +442,6 @@ class State:
         if not cell:
             del self.cells[path]
             self._cell_index.remove(path)
-        self._touch(path, [path])
 
     def _new_cell(self, replica: str, path: str) -> dict[str, Entry]:
         """The cell of a path at which a replica has no entry yet. O(depth + log n)."""
