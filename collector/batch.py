@@ -87,6 +87,8 @@ class Restored:
     lower_bound: str = ""
     replaces: tuple[str, ...] = ()
     """These three as in `Identity`."""
+    runs: tuple[tuple[str, int], ...] = ()
+    """The latest runs of the replica, in order, and the version at which each opened the store."""
 
 
 @dataclass(frozen=True, slots=True)

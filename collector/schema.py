@@ -39,6 +39,7 @@ alter table line add column baseline integer not null default 0;
 alter table replica add column lost_ns integer not null default 0;
 alter table replica add column lower_bound text not null default '';
 alter table replica add column replaces text not null default '';
+create table run (number integer primary key, epoch text not null, opened integer not null) strict;
 """
 STEPS = (_COUNTS, _LIVES + _RESETS, _LOSSES)
 """What makes each schema of the one before it; 0 is an empty file."""

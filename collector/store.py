@@ -1,6 +1,6 @@
 """A collector's store: SQLite, one transaction per batch, before anything of it is published.
 
-What is kept: the replica's name and version and what it goes on for, per (process, path) the
+What is kept: the replica's name, version and runs, and what it goes on for, per (process, path) the
 highest total heard, per process how far it was heard, the ids of those that have ended, the
 replica's own entries, and the registers and floors. WAL with synchronous=FULL: a commit is one
 append and one fsync. One collector locks a store for as long as it lives.
@@ -40,6 +40,9 @@ BUSY_SECONDS = 0.2
 """How long a commit waits for whoever else has the file, as a backup: the collector does not work
 meanwhile, and a batch that was not written is in the next one."""
 
+RUNS_MAX = 100
+"""How many runs of a replica are known: who heard it last before these is believed."""
+
 log = logging.getLogger("shardlog.collector")
 
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
@@ -57,6 +60,7 @@ class Store:
     def __init__(self, folder: str) -> None:
         self.path = Path(folder)
         self._file = self.path / "state.sqlite"
+        self._unnoted: str | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -112,7 +116,19 @@ class Store:
             lost_ns=lost_ns,
             lower_bound=lower_bound,
             replaces=tuple(replaces.split()),
+            runs=tuple(self._db.execute("select epoch, opened from run order by number")),
         )
+
+    def begin(self, epoch: str) -> None:
+        """Note that a run begins, before anything is published by it. O(1).
+
+        If that can't be written now, it goes with the next batch.
+        """
+        self._unnoted = epoch
+        with contextlib.suppress(sqlite3.Error), self._db:
+            self._db.execute("begin immediate")
+            self._note_run(epoch)
+            self._unnoted = None
 
     def commit(self, batch: Persist) -> None:
         """Write a batch, all of it or nothing, and wait until the disk has it. O(batch).
@@ -122,6 +138,8 @@ class Store:
         """
         with self._db:
             self._db.execute("begin immediate")
+            if self._unnoted is not None:
+                self._note_run(self._unnoted)
             self._db.executemany(
                 "insert or replace into mark values (?, ?, ?, ?, ?, ?, ?)",
                 [
@@ -171,11 +189,20 @@ class Store:
                     "update replica set id = ?, lost_ns = ?, lower_bound = ?, replaces = ?",
                     (*identity, " ".join(replaces)),
                 )
+                self._db.execute("delete from run")
+                self._note_run(batch.identity.replica)
+        self._unnoted = None
 
     def close(self) -> None:
         """Close it and let others have it."""
         self._db.close()
         os.close(self._lock)
+
+    def _note_run(self, epoch: str) -> None:
+        self._db.execute("insert into run (epoch, opened) select ?, version from replica", (epoch,))
+        self._db.execute(
+            "delete from run where number <= (select max(number) from run) - ?", (RUNS_MAX,)
+        )
 
     def _commit_lives(self, batch: Persist) -> None:
         execute, executemany = self._db.execute, self._db.executemany

@@ -93,6 +93,7 @@ class Sidecar:
             self.state,
             restored.replica,
             restored.version,
+            restored.runs,
             epoch=epoch,
             bytes_max=bytes_max,
         )
@@ -228,8 +229,8 @@ class Sidecar:
         request = self._outlet.went_back()
         if request is not None:
             self._notes.lost(
-                f"{self._config.store} went back in time: it held version {self._outlet.opened} of "
-                f"{self.replica} at the start of this run, version {request.version} was known"
+                f"{self._config.store} went back in time: version {request.version} of "
+                f"{self.replica} is known, it held {self._outlet.left_by(request.run)}"
             )
             self._succeed((self.replica,), WENT_BACK)
         if not self._has_swept:

@@ -1,12 +1,15 @@
 """What a collector says to those who follow: its stream upwards, and its own view for monitors.
 
 The version of its replica counts the fragments that it published. A store that was once further
-went back in time: whoever asks for a snapshot says how far it knows the replica. What counts is the
-version at which this run opened the store, since it has gone on from there.
+went back in time: whoever asks for a snapshot says how far it knows the replica, by which run. What
+is beyond the version at which the next run opened the store is no more in it. To compare with the
+version of now would be wrong: the store has gone on since. A run that the store does not know, as it
+began after the copy was made, is compared with the first that it knows.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from shardlog.crdt.delta import Fragment
@@ -35,6 +38,7 @@ class Outlet:
         state: State,
         replica: str,
         version: int,
+        runs: Sequence[tuple[str, int]],
         *,
         epoch: str,
         bytes_max: int,
@@ -45,7 +49,8 @@ class Outlet:
         self._bytes_max = bytes_max
         self._epoch = epoch
         self._interval_ms = config.heartbeat_interval_ms
-        self.opened = self.version = state.versions[replica] = version
+        self.version = state.versions[replica] = version
+        self._runs = (*runs, (epoch, version))
         self._up = Publisher(replica, epoch, lanes=1, interval_ms=self._interval_ms)
         self._view = (
             View(state, replica, epoch, interval_ms=self._interval_ms, bytes_max=bytes_max)
@@ -65,20 +70,27 @@ class Outlet:
         self._requests.append((channel, peer, request))
 
     def went_back(self) -> SnapshotRequest | None:
-        """The request that knows more than the store held when it was opened, if there is one."""
+        """The request that knows more than was stored, if there is one. O(requests x runs)."""
         if self._replica == self._epoch:  # begun by this run, so that no other has told of it
             return None
         for _, _, request in self._requests:
             is_own = request.source in ("", self._replica)
             is_other_run = request.run not in ("", self._epoch)
-            if is_own and is_other_run and request.version > self.opened:
+            if is_own and is_other_run and request.version > self.left_by(request.run):
                 return request
         return None
+
+    def left_by(self, run: str) -> int:
+        """The version that the store held behind an earlier run. O(runs)."""
+        for (earlier, _), (_, opened) in pairwise(self._runs):
+            if earlier == run:
+                return opened
+        return self._runs[0][1]
 
     def succeed(self, successor: str) -> None:
         """Go on upwards as the stream of another replica; who asked for the old one asks again."""
         self._replica = successor
-        self.opened = self.version = self._state.versions[successor] = 0
+        self.version = self._state.versions[successor] = 0
         self._up = Publisher(successor, self._epoch, lanes=1, interval_ms=self._interval_ms)
         self._beats.pop("up", None)
         self._requests = [request for request in self._requests if request[0] == "serve"]

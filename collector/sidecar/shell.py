@@ -67,13 +67,16 @@ def run(config: SidecarConfig) -> None:
         folder = None if path is None else LifeFolder(path)
         if folder is not None:
             stack.callback(folder.close)
+        restored = store.load()
+        epoch = secrets.token_hex(8)
+        store.begin(epoch)
         machine = Sidecar(
             config,
-            store.load(),
+            restored,
             process=process_id(
                 config.host, config.host, "", os.getpid(), time.time_ns(), secrets.token_hex(4)
             ),
-            epoch=secrets.token_hex(8),
+            epoch=epoch,
             now_ns=time.time_ns(),
             bytes_max=FRAME_BYTES_GOAL,
             named=None if folder is None else folder.named(),

@@ -7,6 +7,7 @@ those to the aggregators lose, and may be cut off for a while.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 SECOND = 1000 * MS
 PATHS = ("a/n", "b/n", "c/n")
 ERASED = "c/n"
-Store = tuple[str, list[Persist]]
-"""The replica that it was made as, and what was written."""
+Store = tuple[str, list[Persist], list[tuple[str, int]]]
+"""The replica that it was made as, what was written, and its runs."""
 Fate = Literal["kept", "lost", "copy"]
 
 
@@ -66,6 +67,8 @@ class World:
         """Whether a store may have gone back that nobody ever knew, or knows, to be further."""
         self.logs: list[str] = []
         self.disk_works = True
+        self.is_behind = False
+        """Whether the store lacks what was published."""
         self.has_untold_exits = False
         self.cut = [False, False]
         self.loss = 0.1
@@ -157,19 +160,22 @@ class World:
             fate = "kept"  # the known anomaly of exit files
         effects = self.machine.take_effects()
         if self.disk_works and self.rng.random() < 0.5:
-            self.store[1].extend(effect for effect in effects if isinstance(effect, Persist))
+            for effect in effects:
+                if isinstance(effect, Persist):
+                    self._write(effect)
         if fate == "lost":
             self.store = self._new_store()
         elif fate == "copy" and self.copies:
-            replica, batches = self.rng.choice(self.copies)
-            self.store = replica, list(batches)
-        self.losses += fate != "kept" or not self.disk_works
+            replica, batches, runs = self.rng.choice(self.copies)
+            self.store = replica, list(batches), list(runs)
+        self.losses += fate != "kept" or self.is_behind
         restored = stored(self.store[1], self.store[0])
         known = (a.state.versions.get(restored.replica, 0) for a in self.aggregators)
         is_named = self.is_named and self.named[:1] != (restored.replica,)
-        if not is_named and (fate == "copy" or not self.disk_works):
+        if not is_named and (fate == "copy" or self.is_behind):
             self.is_unnoticed |= max(known) <= restored.version
         self.disk_works = True
+        self.is_behind = False
         self.has_untold_exits = False
         for process in self.processes:
             process.wire.clear()
@@ -181,7 +187,8 @@ class World:
 
     def copy(self) -> None:
         """Somebody makes a copy of the store."""
-        self.copies.append((self.store[0], list(self.store[1])))
+        replica, batches, runs = self.store
+        self.copies.append((replica, list(batches), list(runs)))
 
     def step(self) -> None:
         """Something happens."""
@@ -234,19 +241,22 @@ class World:
                 assert status.lower_bound or self.is_unnoticed, f"{short} too low, nobody says so"
 
     def _start(self) -> Sidecar:
-        replica, batches = self.store
+        replica, batches, runs = self.store
+        epoch = self._name("run")
+        restored = replace(stored(batches, replica), runs=tuple(runs))
+        runs.append((epoch, restored.version))
         return Sidecar(
             SidecarConfig(listen="ipc:///c", to=("ipc:///l",), host="node-1", store="/s"),
-            stored(batches, replica),
+            restored,
             process=self._name("node-1@node-1:boot:1:1"),
-            epoch=self._name("run"),
+            epoch=epoch,
             now_ns=self.now_ns,
             bytes_max=2000,
             named=self.named if self.is_named else None,
         )
 
     def _new_store(self) -> Store:
-        return self._name("replica"), []
+        return self._name("replica"), [], []
 
     def _name(self, kind: str) -> str:
         self._number += 1
@@ -275,9 +285,10 @@ class World:
 
     def _persist(self, batch: Persist) -> None:
         if not self.disk_works:
+            self.is_behind = True
             self.machine.not_persisted(batch, "disk full", self.now_ns)
             return
-        self.store[1].append(batch)
+        self._write(batch)
         self.has_untold_exits = False
         for due in self.machine.persisted(self.now_ns):
             match due:
@@ -287,6 +298,13 @@ class World:
                             living.acknowledged = sequence
                 case Remove(process):
                     self.exits.pop(process, None)
+
+    def _write(self, batch: Persist) -> None:
+        _, batches, runs = self.store
+        batches.append(batch)
+        self.is_behind = False
+        if batch.identity is not None:
+            runs[:] = [(batch.identity.replica, batch.version)]
 
     def _hear(self, index: int, message: StreamMessage) -> None:
         if not self.cut[index] and self.rng.random() >= self.loss:

@@ -102,7 +102,8 @@ def test_a_version_that_is_compared_with_the_current_one_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The store has gone on from where it was opened, beyond what was known of its other run."""
-    mutant = Mutant("current", "request.version > self.opened", "request.version > self.version")
+    text = "request.version > self.left_by(request.run)"
+    mutant = Mutant("current", text, "request.version > self.version")
     module = mutated("shardlog.collector.sidecar.outlet", mutant)
     monkeypatch.setattr(sidecar, "Outlet", module.Outlet)
     assert any(map(fails, range(100)))
@@ -374,7 +375,7 @@ def test_a_store_that_went_back_is_frozen_and_another_goes_on() -> None:
     sources = {e.message.source for e in effects if isinstance(e, Publish)}
     assert sources <= {"run-2"}
     (log,) = [e.text for e in effects if isinstance(e, Log)]
-    assert "held version 5 of replica-1 at the start of this run, version 6 was known" in log
+    assert "version 6 of replica-1 is known, it held 5" in log
     assert machine.replica == "run-2"
     assert machine.state.total("*") == 0
     assert machine.state.map.leaves["said"].value == 1
@@ -394,6 +395,21 @@ def test_who_was_not_heard_in_this_run_begins_with_its_first_report() -> None:
     machine.take_effects()
     machine.receive(report(30, total(4, 9), total(30, 1, "k")), NOW)
     assert [machine.state.total(path) for path in "nk"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("run", "version", "is_back"),
+    [("run-1", 5, False), ("run-1", 6, True), ("run-2", 9, False), ("run-x", 6, True)],
+)
+def test_a_copy_is_noticed_runs_later(run: str, version: int, is_back: bool) -> None:
+    """By who was away since: what counts is what the run behind the one it heard began with. Of
+    one that the store does not know it is what the first began with."""
+    runs = (("run-1", 3), ("run-2", 5))
+    restored = Restored(replica="replica-1", version=9, runs=runs)
+    machine = collector(restored, epoch="run-3", named=("replica-1",))
+    machine.request("up", b"a", SnapshotRequest(1, None, run=run, version=version))
+    machine.take_effects()
+    assert machine.replica == ("run-3" if is_back else "replica-1")
 
 
 @pytest.mark.parametrize(

@@ -220,10 +220,39 @@ def test_a_store_of_the_second_schema_is_brought_up_to_date(tmp_path: Path) -> N
     assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (0, "", ())
 
 
+def test_a_store_remembers_its_latest_runs(tmp_path: Path) -> None:
+    """In order, with the versions at which they began; of many the last hundred."""
+    store = Store(str(tmp_path))
+    store.begin("first")
+    store.commit(BATCH)
+    store.begin("second")
+    assert store.load().runs == (("first", 0), ("second", BATCH.version))
+    for n in range(150):
+        store.begin(f"run-{n}")
+    runs = store.load().runs
+    assert (len(runs), runs[0][0], runs[-1][0]) == (100, "run-50", "run-149")
+    store.close()
+
+
+def test_a_run_that_can_not_be_noted_goes_with_the_next_batch(tmp_path: Path) -> None:
+    """A disk that is full at the start does not end it, and leaves no run unknown."""
+    store = Store(str(tmp_path))
+    other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
+    other.execute("begin immediate")
+    store.begin("first")
+    assert store.load().runs == ()
+    other.close()
+    store.commit(BATCH)
+    store.commit(BATCH)
+    assert store.load().runs == (("first", 0),)
+    store.close()
+
+
 def test_another_replica_takes_a_store_over(tmp_path: Path) -> None:
     """Its name, what it goes on for and the baselines come back; entries that are gone do not."""
     store = Store(str(tmp_path))
     old = store.load().replica
+    store.begin("run-1")
     store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
     identity = Identity("new", 17, "why", ("older", old))
     store.commit(
@@ -231,7 +260,7 @@ def test_another_replica_takes_a_store_over(tmp_path: Path) -> None:
     )
     store.close()
     loaded = Store(str(tmp_path)).load()
-    assert (loaded.replica, loaded.version) == ("new", 0)
+    assert (loaded.replica, loaded.version, loaded.runs) == ("new", 0, (("new", 0),))
     assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (17, "why", ("older", old))
     assert (loaded.lines, loaded.entries) == ({"p": Line(4, 2, 9)}, ())
     assert len(loaded.registers) == len(BATCH.registers)
