@@ -36,4 +36,3 @@ alter table entry add column reset integer not null default 0;
 """
 STEPS = (_COUNTS, _LIVES + _RESETS)
 """What makes each schema of the one before it; 0 is an empty file."""
-SCHEMA = len(STEPS)
