@@ -11,8 +11,8 @@ The effects of a batch: Remember BEFORE Publish, so that a restart on what was r
 nothing back that was seen; then Answer, then Ask, Log last. Whether Remember failed is told at
 once.
 
-Known anomalies. A host that was never heard since the start is not missed: its counts are not in
-the totals until its first heartbeat.
+Known anomalies. Without a store, a host that was never heard since the start is not missed: its
+counts are not in the totals until its first heartbeat.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from shardlog.collector.aggregator.memory import HEARD_NS, Host, Memory, Remember, Remembered
 from shardlog.collector.aggregator.roll import Known, Roll, Route, names_node
+from shardlog.collector.aggregator.settling import Settling
 from shardlog.collector.aggregator.upward import Upward
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.errors import LocalProtocolError
@@ -103,6 +104,9 @@ class Aggregator:
         self._memory = Memory(self.state) if config.store else None
         self._is_forgetful = False
         self._restore(remembered, now_ns)
+        self._settling = Settling(
+            self._roll, interval_ms=config.heartbeat_interval_ms, now_ns=now_ns
+        )
 
     def receive(self, message: StreamMessage, now_ns: int) -> None:
         """Take in a message of a replica's stream. O(size), each item as `State.merge`."""
@@ -145,8 +149,8 @@ class Aggregator:
         if channel == "up":
             if self._up is not None:
                 self._up.subscribed(now_ns)
-        elif not self._beats:
-            self._beats.append(self._view.heartbeat(now_ns, self.hosts(now_ns), self.refused))
+        else:
+            self._beat(now_ns)
 
     def refuse(self, reason: str, detail: str) -> None:
         """Count something that was turned away, and name the first of each reason."""
@@ -172,8 +176,6 @@ class Aggregator:
             key = (route.follower.via, replica)
             if key in self._syncing and route.follower.is_stale(now_ns):
                 self._end_sync(key)
-        if self._up is not None:
-            self._up.handle_timer(now_ns)
         if self._memory is not None and self._memory.handle_timer(now_ns):
             for replica, known in self._roll.replicas.items():
                 if now_ns - known.heard_ns <= 2 * HEARD_NS:
@@ -184,7 +186,9 @@ class Aggregator:
             for key in self._roll.tidy(now_ns):
                 self._waiting.pop(key, None)
                 self._end_sync(key)
-            self.subscribed("serve", now_ns)
+            self._beat(now_ns)
+        if self._up is not None:
+            self._up.handle_timer(now_ns)
 
     def take_effects(self) -> list[AggregatorEffect]:
         """Close the batch: Remember, Publish, Answer, Ask, Log, in this order. O(what changed)."""
@@ -217,6 +221,18 @@ class Aggregator:
             )
         self._is_forgetful = True
         self.refused["store"] = self.refused.get("store", 0) + 1
+
+    def _beat(self, now_ns: int) -> None:
+        if self._beats:
+            return
+        hosts = self.hosts(now_ns)
+        settling, lower_bound = self._settling.why(hosts, now_ns), self._roll.lower_bound()
+        beat = self._view.heartbeat(
+            now_ns, hosts, self.refused, settling=settling, lower_bound=lower_bound
+        )
+        self._beats.append(beat)
+        if self._up is not None:
+            self._up.settling, self._up.lower_bound = settling, lower_bound
 
     def _restore(self, remembered: Iterable[Remembered], now_ns: int) -> None:
         for host, rows in remembered:

@@ -138,6 +138,15 @@ class Roll:
         """The status as others are told it: when the host spoke is said by its own clock."""
         return self.status(replica, now_ns, since_ns=self.replicas[replica].said_ns)
 
+    def settling(self, now_ns: int) -> str:
+        """What one of those who pass on says of its own settling, "" if none does. O(routes)."""
+        said = (r.settling for _, r in self.routes() if not r.follower.is_stale(now_ns))
+        return next(filter(None, said), "")
+
+    def lower_bound(self) -> str:
+        """Why one of those who pass on may never have all, "" if none says so. O(routes)."""
+        return next(filter(None, (route.lower_bound for _, route in self.routes())), "")
+
     def tidy(self, now_ns: int) -> list[tuple[str, str]]:
         """Drop routes silent for a minute where another is live: (via, replica) of each. O(routes).
 

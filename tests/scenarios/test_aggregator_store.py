@@ -1,4 +1,4 @@
-"""An aggregator with a store as a process: kill -9 takes nothing from it, departed hosts neither."""
+"""An aggregator with a store as a process: kill -9 takes nothing from it, of nobody."""
 
 from __future__ import annotations
 
