@@ -43,4 +43,3 @@ create table run (number integer primary key, epoch text not null, opened intege
 """
 STEPS = (_COUNTS, _LIVES + _RESETS, _LOSSES)
 """What makes each schema of the one before it; 0 is an empty file."""
-SCHEMA = len(STEPS)

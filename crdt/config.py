@@ -12,6 +12,7 @@
     [aggregate]  listen = "tcp://0.0.0.0:7400"                      SHARDLOG_LISTEN
                  serve = "tcp://127.0.0.1:7410"                     SHARDLOG_SERVE
                  to = ["tcp://10.0.0.9:7400"]                       SHARDLOG_TO
+                 store = "/var/lib/shardlog"                        SHARDLOG_STORE
     [monitor]    connect = "tcp://127.0.0.1:7410"                   SHARDLOG_CONNECT
     [retention]  "intents/*" = "24h"
 
@@ -70,6 +71,7 @@ class AggregateConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: str | None = None
     to: list[str] = []
+    store: str | None = None
     serve: str | None = None
     insecure: bool = False
 

@@ -18,6 +18,8 @@ class AggregatorConfig:
     """The address at which monitors read the cluster's state."""
     to: tuple[str, ...] = ()
     """The addresses of the aggregators above: each gets the streams of all hosts."""
+    store: str | None = None
+    """The folder in which all that was heard outlives a restart; None: nowhere."""
     insecure: bool = False
     """Whether tcp addresses beyond loopback are allowed, without encryption."""
     heartbeat_interval_ms: int = 1000

@@ -7,17 +7,21 @@ states, in whatever order and on whatever routes they heard them, so several may
 without an election, and below one another: `Upward` passes on what is heard, `Roll` knows who is
 there.
 
-The effects of a batch: Publish, then Answer, then Ask, Log last.
+The effects of a batch: Remember BEFORE Publish, so that a restart on what was remembered takes
+nothing back that was seen; then Answer, then Ask, Log last. Whether Remember failed is told at
+once.
 
-Known anomalies. A host that was never heard since the start is not missed: its counts are not in
-the totals until its first heartbeat.
+Known anomalies. Without a store, a host that was never heard since the start is not missed: its
+counts are not in the totals until its first heartbeat.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from shardlog.collector.aggregator.memory import HEARD_NS, Host, Memory, Remember, Remembered
 from shardlog.collector.aggregator.roll import Known, Roll, Route, names_node
+from shardlog.collector.aggregator.settling import Settling
 from shardlog.collector.aggregator.upward import Upward
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.errors import LocalProtocolError
@@ -41,13 +45,14 @@ from shardlog.crdt.replication.view import View
 from shardlog.crdt.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from random import Random
 
     from shardlog.collector.aggregator.config import AggregatorConfig
 
 MS = 1_000_000
 
-AggregatorEffect: TypeAlias = Publish | Answer | Ask | Log
+AggregatorEffect: TypeAlias = Remember | Publish | Answer | Ask | Log
 Channel: TypeAlias = Literal["up", "serve"]
 
 
@@ -63,6 +68,7 @@ class Aggregator:
         rng: Random,
         now_ns: int,
         bytes_max: int,
+        remembered: Iterable[Remembered] = (),
     ) -> None:
         self.state = State()
         self.refused: dict[str, int] = {}
@@ -95,6 +101,12 @@ class Aggregator:
         self._waiting: dict[tuple[str, str], Ask] = {}
         self._asks: list[Ask] = []
         self._logs: list[Log] = []
+        self._memory = Memory(self.state) if config.store else None
+        self._is_forgetful = False
+        self._restore(remembered, now_ns)
+        self._settling = Settling(
+            self._roll, interval_ms=config.heartbeat_interval_ms, now_ns=now_ns
+        )
 
     def receive(self, message: StreamMessage, now_ns: int) -> None:
         """Take in a message of a replica's stream. O(size), each item as `State.merge`."""
@@ -144,8 +156,8 @@ class Aggregator:
         if channel == "up":
             if self._up is not None:
                 self._up.subscribed(now_ns)
-        elif not self._beats:
-            self._beats.append(self._view.heartbeat(now_ns, self.hosts(now_ns), self.refused))
+        else:
+            self._beat(now_ns)
 
     def refuse(self, reason: str, detail: str) -> None:
         """Count something that was turned away, and name the first of each reason."""
@@ -173,19 +185,27 @@ class Aggregator:
             is_over = route.follower.is_stale(now_ns) or self._roll.is_replaced(replica)
             if key in self._syncing and is_over:
                 self._end_sync(key)
-        if self._up is not None:
-            self._up.handle_timer(now_ns)
+        if self._memory is not None and self._memory.handle_timer(now_ns):
+            for replica, known in self._roll.replicas.items():
+                if now_ns - known.heard_ns <= 2 * HEARD_NS:
+                    self._memory.heard(replica)
         interval_ns = self._config.heartbeat_interval_ms * MS
         if not now_ns < self._beat_ns <= now_ns + interval_ns:
             self._beat_ns = now_ns + interval_ns
             for key in self._roll.tidy(now_ns):
                 self._waiting.pop(key, None)
                 self._end_sync(key)
-            self.subscribed("serve", now_ns)
+            self._beat(now_ns)
+        if self._up is not None:
+            self._up.handle_timer(now_ns)
 
     def take_effects(self) -> list[AggregatorEffect]:
-        """Close the batch: Publish, Answer, Ask, Log, in this order. O(what changed)."""
-        effects: list[AggregatorEffect] = [*self._view.publish(self.state.take_touched())]
+        """Close the batch: Remember, Publish, Answer, Ask, Log, in this order. O(what changed)."""
+        effects: list[AggregatorEffect] = []
+        remember = None if self._memory is None else self._memory.take(self._host)
+        if remember is not None:
+            effects.append(remember)
+        effects += self._view.publish(self.state.take_touched())
         effects += self._beats
         effects += [] if self._up is None else self._up.take_effects()
         effects += (self._view.answer(*request) for request in self._requests)
@@ -193,6 +213,68 @@ class Aggregator:
         effects += self._logs
         self._beats, self._requests, self._asks, self._logs = [], [], [], []
         return effects
+
+    def remembered(self) -> None:
+        """The last Remember was written."""
+        if self._is_forgetful:
+            self._logs.append(Log("the store is written again, and has all"))
+        self._is_forgetful = False
+
+    def not_remembered(self, batch: Remember, why: str) -> None:
+        """The last Remember was not written: it goes on in memory, and tries again in a while."""
+        if self._memory is not None:
+            self._memory.put_back(batch)
+        if not self._is_forgetful:
+            self._logs.append(
+                Log(f"{why}: it goes on in memory; a restart loses hosts that leave now")
+            )
+        self._is_forgetful = True
+        self.refused["store"] = self.refused.get("store", 0) + 1
+
+    def _beat(self, now_ns: int) -> None:
+        if self._beats:
+            return
+        hosts = self.hosts(now_ns)
+        settling, lower_bound = self._settling.why(hosts, now_ns), self._roll.lower_bound()
+        beat = self._view.heartbeat(
+            now_ns, hosts, self.refused, settling=settling, lower_bound=lower_bound
+        )
+        self._beats.append(beat)
+        if self._up is not None:
+            self._up.settling, self._up.lower_bound = settling, lower_bound
+
+    def _restore(self, remembered: Iterable[Remembered], now_ns: int) -> None:
+        for host, rows in remembered:
+            self.state.install(host.replica, host.version, [rows])
+            known = Known(
+                host=host.host,
+                run=host.run,
+                heard_ns=min(host.heard_ns, now_ns),
+                said_ns=host.said_ns,
+                watermark_ns=host.watermark_ns,
+                lower_bound=host.lower_bound,
+                replaces=host.replaces,
+                retention=host.retention,
+            )
+            self._roll.add(host.replica, known)
+            if self._up is not None and host.run:
+                self._up.begin(host.replica, host.run, now_ns)
+        self.state.take_touched()  # nobody follows yet
+
+    def _host(self, replica: str) -> Host:
+        known = self._roll.replicas[replica]
+        return Host(
+            replica=replica,
+            host=known.host,
+            run=known.run,
+            version=self.state.versions.get(replica, 0),
+            heard_ns=known.heard_ns,
+            said_ns=known.said_ns,
+            watermark_ns=known.watermark_ns,
+            lower_bound=known.lower_bound,
+            replaces=known.replaces,
+            retention=known.retention,
+        )
 
     def _route(self, replica: str, via: str) -> Route | None:
         """The route on which a replica is heard, a new one if there is room."""
@@ -203,7 +285,8 @@ class Aggregator:
         if len(self._roll) >= self._config.sources_max:
             return None
         if known is None:
-            known = self._roll.replicas[replica] = Known()
+            known = Known()
+            self._roll.add(replica, known)
         route = Route(Follower(replica, via=via, lanes=(0,), rng=self._rng))
         known.routes[via] = route
         return route
@@ -234,6 +317,8 @@ class Aggregator:
         self._roll.vouch(replica, run)
         if version > held:
             self.state.install(replica, version, bodies)
+            if self._memory is not None:
+                self._memory.replaced(replica)
         if self._up is not None and (version > held or is_other):
             self._up.begin(replica, epoch, now_ns)
 
@@ -251,7 +336,11 @@ class Aggregator:
             self.refuse("versions", str(error))
             follower.resync(now_ns)
         else:
-            if is_news and self._up is not None:
+            if not is_news:
+                return
+            if self._memory is not None:
+                self._memory.merged(delta.body)
+            if self._up is not None:
                 self._up.publish(delta.body)
 
     def _ask(self, ask: Ask) -> None:

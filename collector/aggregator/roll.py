@@ -98,6 +98,11 @@ class Roll:
         """How many routes there are, at least one a replica. O(replicas)."""
         return sum(max(len(known.routes), 1) for known in self.replicas.values())
 
+    def add(self, replica: str, known: Known) -> None:
+        """A replica is heard of, or remembered. O(what it replaces)."""
+        self.replicas[replica] = known
+        self._successors.update(dict.fromkeys(known.replaces, replica))
+
     def routes(self) -> Iterator[tuple[str, Route]]:
         """All routes, with the replica of each; they may change meanwhile."""
         for replica, known in list(self.replicas.items()):
@@ -191,6 +196,15 @@ class Roll:
     def passed_on(self, replica: str, now_ns: int) -> HostStatus:
         """The status as others are told it: when the host spoke is said by its own clock."""
         return self.status(replica, now_ns, since_ns=self.replicas[replica].said_ns)
+
+    def settling(self, now_ns: int) -> str:
+        """What one of those who pass on says of its own settling, "" if none does. O(routes)."""
+        said = (r.settling for _, r in self.routes() if not r.follower.is_stale(now_ns))
+        return next(filter(None, said), "")
+
+    def lower_bound(self) -> str:
+        """Why one of those who pass on may never have all, "" if none says so. O(routes)."""
+        return next(filter(None, (route.lower_bound for _, route in self.routes())), "")
 
     def tidy(self, now_ns: int) -> list[tuple[str, str]]:
         """Drop routes silent for a minute where another is live: (via, replica) of each. O(routes).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import sqlite3
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -14,6 +15,8 @@ import zmq
 
 from shardlog.collector import follow
 from shardlog.collector.aggregator.machine import Aggregator, AggregatorEffect, Channel
+from shardlog.collector.aggregator.memory import Remember
+from shardlog.collector.aggregator.store import Store
 from shardlog.collector.service import (
     one_line,
     raise_files_limit,
@@ -45,6 +48,10 @@ def run(config: AggregatorConfig) -> None:
     raise_files_limit()
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())
+        store = None
+        if config.store is not None:
+            store = Store(config.store)
+            stack.callback(store.close)
         node = secrets.token_hex(8)
         machine = Aggregator(
             config,
@@ -53,10 +60,11 @@ def run(config: AggregatorConfig) -> None:
             rng=random.Random(),
             now_ns=time.time_ns(),
             bytes_max=FRAME_BYTES_GOAL,
+            remembered=[] if store is None else store.load(),
         )
         context = follow.new_context()
         stack.callback(context.term)
-        _Shell(config, machine, node, context, stack).run(stop)
+        _Shell(config, machine, node, store, context, stack).run(stop)
 
 
 class _Shell:
@@ -67,11 +75,13 @@ class _Shell:
         config: AggregatorConfig,
         machine: Aggregator,
         node: str,
+        store: Store | None,
         context: follow.Context,
         stack: ExitStack,
     ) -> None:
         self._config = config
         self._machine = machine
+        self._store = store
         self._poller = zmq.Poller()
         self._ask = follow.router_bind(context, snapshot_address(config.listen))
         stack.callback(self._ask.close)
@@ -141,6 +151,8 @@ class _Shell:
 
     def _obey(self, effect: AggregatorEffect) -> None:
         match effect:
+            case Remember():
+                self._remember(effect)
             case Publish(channel, message):
                 self._publishers[channel].send(codec.encode_published(message))
             case Answer("up", peer, chunk):
@@ -151,6 +163,16 @@ class _Shell:
                 follow.offer(self._ask, [(via or source).encode(), codec.encode(request)])
             case Log(text):
                 log.warning(one_line(text))
+
+    def _remember(self, batch: Remember) -> None:
+        assert self._store is not None
+        try:
+            self._store.commit(batch)
+        except sqlite3.Error as error:
+            why = f"{self._store.path} can't be written: {error}"
+            self._machine.not_remembered(batch, why)
+        else:
+            self._machine.remembered()
 
 
 def _chunk_of(peer: bytes, frame: bytes) -> StreamMessage:

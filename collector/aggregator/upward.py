@@ -17,6 +17,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.roll import passed_epoch
+from shardlog.collector.aggregator.settling import JUST_STARTED
 from shardlog.crdt.replication.messages import Answer, Publish
 from shardlog.crdt.replication.publisher import Publisher
 
@@ -38,7 +39,7 @@ class Upward:
     def __init__(
         self, state: State, roll: Roll, node: str, *, interval_ms: int, bytes_max: int
     ) -> None:
-        self.settling = ""
+        self.settling = JUST_STARTED
         self.lower_bound = ""
         self._state = state
         self._roll = roll

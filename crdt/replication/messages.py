@@ -123,7 +123,8 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
 class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     """The newest sequence of every lane, at regular times, so that a lost tail is noticed.
 
-    `refused` says how many frames the node has turned away since its start, by reason. `settling`
+    `refused` says how many frames the node has turned away since its start, by reason; `store`: how
+    often its store could not be written. `settling`
     says why the node may not have heard all yet, `lower_bound` why what it has may never be all;
     both are "" in the best case.
     """

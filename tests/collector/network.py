@@ -22,8 +22,9 @@ from shardlog.crdt.replication.messages import Answer, Ask, Publish, Report
 from shardlog.crdt.retention import Retention
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from shardlog.collector.aggregator.memory import Remembered
     from shardlog.crdt.counter import Mark
     from shardlog.crdt.delta import Entry
     from shardlog.crdt.lww_map import Floor, Leaf
@@ -97,16 +98,20 @@ class Network:
         self.sidecars = [self._start(host) for host in range(hosts)]
         self.aggregators = [self.start_aggregator() for _ in range(aggregators)]
 
-    def start_aggregator(self, to: tuple[str, ...] = ()) -> Aggregator:
-        """A new, empty aggregator."""
+    def start_aggregator(
+        self, to: tuple[str, ...] = (), remembered: Sequence[Remembered] | None = None
+    ) -> Aggregator:
+        """A new aggregator: empty, or one that remembers what comes out of a store."""
         epoch = next(self._epochs)
+        store = None if remembered is None else "/s"
         return Aggregator(
-            AggregatorConfig(listen="ipc:///l", serve="ipc:///v", to=to),
+            AggregatorConfig(listen="ipc:///l", serve="ipc:///v", to=to, store=store),
             source=f"aggregator-{epoch}",
             epoch=f"epoch-{epoch}",
             rng=self.rng,
             now_ns=self.now_ns,
             bytes_max=2000,
+            remembered=remembered or (),
         )
 
     def restart(self, host: int) -> None:

@@ -68,11 +68,11 @@ def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_store_has_one_owner(tmp_path: Path) -> None:
-    """A second process is told that another collector uses it, and is free to once that ended."""
+    """A second process is told that another process uses it, and is free to once that ended."""
     program = f"from shardlog.collector.store import Store; Store({str(tmp_path)!r})"
     store = Store(str(tmp_path))
     second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "another collector uses this store" in second.stderr
+    assert "another process uses this store" in second.stderr
     store.close()
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
