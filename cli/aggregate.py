@@ -26,13 +26,29 @@ from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, AGGREGATOR_SERVE
     show_default=True,
     help="Where monitors read the state.",
 )
+@click.option(
+    "--to",
+    metavar="ADDRESS",
+    multiple=True,
+    show_default="nowhere",
+    help="An aggregator above this one, which gets the streams of all its hosts; may be given more "
+    "than once, in SHARDLOG_TO with spaces between.",
+)
+@click.option(
+    "--store",
+    metavar="DIR",
+    show_default="nowhere",
+    help="Where all that was heard outlives a restart, of hosts that are gone too.",
+)
 @click.option("--insecure", is_flag=True, help="Allow tcp addresses that other machines can reach.")
 @config_option("aggregate")
-def aggregate(listen: str, serve: str, insecure: bool) -> None:
+def aggregate(
+    listen: str, serve: str, to: tuple[str, ...], store: str | None, insecure: bool
+) -> None:
     """Compose the state of all hosts, and serve it to monitors.
 
     A host is there once its collector connects. Prints `ready ADDRESS...` when it listens. SIGTERM
     ends it.
     """
     log_to_stderr("aggregate")
-    run(AggregatorConfig(listen=listen, serve=serve, insecure=insecure))
+    run(AggregatorConfig(listen=listen, serve=serve, to=to, store=store, insecure=insecure))

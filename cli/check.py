@@ -155,7 +155,7 @@ def _served(url: str) -> Iterator[Finding]:
         yield _hosts(url, len(hosts))
         live = {host.host for host in hosts if host.status == "live"}
         for host in hosts:
-            if host.status != "live":
+            if host.status not in ("live", "replaced"):
                 says = f"{host.status}, last heard {iso_utc(host.since_ns)}; "
                 if host.host in live:
                     says += "a collector with another store has taken its place"

@@ -34,9 +34,15 @@ alter table entry add column base_n integer not null default 0;
 alter table entry add column base_nn integer not null default 0;
 alter table entry add column reset integer not null default 0;
 """
+_LOSSES = """
+alter table line add column baseline integer not null default 0;
+alter table replica add column lost_ns integer not null default 0;
+alter table replica add column lower_bound text not null default '';
+alter table replica add column replaces text not null default '';
+create table run (number integer primary key, epoch text not null, opened integer not null) strict;
+"""
 _CLOCKS = """
 create table clock (record text primary key, stamp integer not null) strict, without rowid;
 """
-STEPS = (_COUNTS, _LIVES + _RESETS, _CLOCKS)
+STEPS = (_COUNTS, _LIVES + _RESETS, _LOSSES + _CLOCKS)
 """What makes each schema of the one before it; 0 is an empty file."""
-SCHEMA = len(STEPS)

@@ -11,6 +11,8 @@
                  insecure = true
     [aggregate]  listen = "tcp://0.0.0.0:7400"                      SHARDLOG_LISTEN
                  serve = "tcp://127.0.0.1:7410"                     SHARDLOG_SERVE
+                 to = ["tcp://10.0.0.9:7400"]                       SHARDLOG_TO
+                 store = "/var/lib/shardlog"                        SHARDLOG_STORE
     [monitor]    connect = "tcp://127.0.0.1:7410"                   SHARDLOG_CONNECT
     [retention]  "intents/*" = "24h"
 
@@ -65,9 +67,11 @@ class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AggregateConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What `shardlog aggregate` is told."""
+    """What `shardlog aggregate` is told. `to` may also be written as one address."""
 
     listen: str | None = None
+    to: list[str] = []
+    store: str | None = None
     serve: str | None = None
     insecure: bool = False
 

@@ -8,8 +8,10 @@ process could not have acknowledged at its end it leaves in an exit file of the 
 
     NAME.life    8 bytes, the acknowledged sequence, big-endian; then the process id, UTF-8
     NAME.exit    frames, each behind its length in 4 bytes, big-endian; written aside and renamed
+    replica      the replica that collects here, a line; then those that it goes on for, a line each
 
-NAME is a hash of the process id, which may hold characters that a file name may not.
+NAME is a hash of the process id, which may hold characters that a file name may not. A collector
+whose store is of another replica than is named knows by that that the named one was lost.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import hashlib
 ACKNOWLEDGED_BYTES = 8
 LIFE = ".life"
 EXIT = ".exit"
+REPLICA = "replica"
 
 
 def life_folder(listen: str) -> str | None:
@@ -59,6 +62,20 @@ def read_life(data: bytes) -> tuple[str, int]:
         raise ValueError(f"a life file of {len(data)} bytes")
     head, process = data[:ACKNOWLEDGED_BYTES], data[ACKNOWLEDGED_BYTES:]
     return process.decode(), int.from_bytes(head, "big")
+
+
+def replica_bytes(replicas: tuple[str, ...]) -> bytes:
+    """What names the replica that collects, the first of these. O(size)."""
+    return "".join(f"{replica}\n" for replica in replicas).encode()
+
+
+def read_replicas(data: bytes) -> tuple[str, ...]:
+    """The inverse; what is damaged is read as another name, which says that one was lost. O(size).
+
+    >>> read_replicas(replica_bytes(("6f1c", "2a90")))
+    ('6f1c', '2a90')
+    """
+    return tuple(data.decode(errors="replace").split())
 
 
 def pack_frames(frames: list[bytes]) -> bytes:

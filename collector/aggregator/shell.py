@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import sqlite3
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 import zmq
 
 from shardlog.collector import follow
-from shardlog.collector.aggregator.machine import Aggregator, AggregatorEffect
+from shardlog.collector.aggregator.machine import Aggregator, AggregatorEffect, Channel
+from shardlog.collector.aggregator.memory import Remember
+from shardlog.collector.aggregator.store import Store
 from shardlog.collector.service import (
     one_line,
     raise_files_limit,
@@ -45,17 +48,23 @@ def run(config: AggregatorConfig) -> None:
     raise_files_limit()
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())
+        store = None
+        if config.store is not None:
+            store = Store(config.store)
+            stack.callback(store.close)
+        node = secrets.token_hex(8)
         machine = Aggregator(
             config,
-            source=secrets.token_hex(8),
+            source=node,
             epoch=secrets.token_hex(8),
             rng=random.Random(),
             now_ns=time.time_ns(),
             bytes_max=FRAME_BYTES_GOAL,
+            remembered=[] if store is None else store.load(),
         )
         context = follow.new_context()
         stack.callback(context.term)
-        _Shell(config, machine, context, stack).run(stop)
+        _Shell(config, machine, node, store, context, stack).run(stop)
 
 
 class _Shell:
@@ -65,11 +74,14 @@ class _Shell:
         self,
         config: AggregatorConfig,
         machine: Aggregator,
+        node: str,
+        store: Store | None,
         context: follow.Context,
         stack: ExitStack,
     ) -> None:
         self._config = config
         self._machine = machine
+        self._store = store
         self._poller = zmq.Poller()
         self._ask = follow.router_bind(context, snapshot_address(config.listen))
         stack.callback(self._ask.close)
@@ -79,7 +91,18 @@ class _Shell:
         stack.callback(self._answer.close)
         self._publish = follow.xpub_bind(context, config.serve)
         stack.callback(self._publish.close)
-        for socket in (self._ask, self._sub, self._answer, self._publish):
+        self._publishers: dict[Channel, follow.Socket] = {"serve": self._publish}
+        self._up_answers: dict[bytes, follow.Socket] = {}
+        if config.to:
+            up = follow.xpub_connect(context, *config.to, send_hwm=follow.PASS_ON_HWM)
+            stack.callback(up.close)
+            self._publishers["up"] = up
+        for address in config.to:
+            dealer = follow.dealer_connect(context, snapshot_address(address), node.encode())
+            stack.callback(dealer.close)
+            self._up_answers[address.encode()] = dealer
+        sockets = (self._ask, self._sub, self._answer)
+        for socket in (*sockets, *self._publishers.values(), *self._up_answers.values()):
             self._poller.register(socket, zmq.POLLIN)
 
     def run(self, stop: int) -> None:
@@ -104,15 +127,21 @@ class _Shell:
             self._stream(codec.decode_published, frame, now_ns)
         for peer, *rest in follow.drain_multipart(self._ask):
             self._stream(partial(_chunk_of, peer), rest[-1] if rest else b"", now_ns)
-        for subscription in follow.drain(self._publish):
-            if subscription[:1] == b"\x01":
-                self._machine.subscribed(now_ns)
+        for channel, publisher in self._publishers.items():
+            for subscription in follow.drain(publisher):
+                if subscription[:1] == b"\x01":
+                    self._machine.subscribed(channel, now_ns)
         for peer, *rest in follow.drain_multipart(self._answer):
-            try:
-                request = codec.decode_request(rest[-1] if rest else b"")
-                self._machine.request(peer, request)
-            except RemoteProtocolError as error:
-                self._machine.refuse(error.reason, f"a request: {error}")
+            self._request("serve", peer, rest[-1] if rest else b"", now_ns)
+        for address, dealer in self._up_answers.items():
+            for frame in follow.drain(dealer):
+                self._request("up", address, frame, now_ns)
+
+    def _request(self, channel: Channel, peer: bytes, frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.request(channel, peer, codec.decode_request(frame), now_ns)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"a request: {error}")
 
     def _stream(self, decode: Callable[[bytes], StreamMessage], frame: bytes, now_ns: int) -> None:
         try:
@@ -122,19 +151,34 @@ class _Shell:
 
     def _obey(self, effect: AggregatorEffect) -> None:
         match effect:
-            case Publish(_, message):
-                self._publish.send(codec.encode_published(message))
+            case Remember():
+                self._remember(effect)
+            case Publish(channel, message):
+                self._publishers[channel].send(codec.encode_published(message))
+            case Answer("up", peer, chunk):
+                follow.offer(self._up_answers[peer], [codec.encode(chunk)])
             case Answer(_, peer, chunk):
                 follow.offer(self._answer, [peer, codec.encode(chunk)])
-            case Ask(source, request):
-                follow.offer(self._ask, [source.encode(), codec.encode(request)])
+            case Ask(source, request, via):
+                follow.offer(self._ask, [(via or source).encode(), codec.encode(request)])
             case Log(text):
                 log.warning(one_line(text))
 
+    def _remember(self, batch: Remember) -> None:
+        assert self._store is not None
+        try:
+            self._store.commit(batch)
+        except sqlite3.Error as error:
+            why = f"{self._store.path} can't be written: {error}"
+            self._machine.not_remembered(batch, why)
+        else:
+            self._machine.remembered()
+
 
 def _chunk_of(peer: bytes, frame: bytes) -> StreamMessage:
-    """A chunk of the snapshot of the very source that sent it."""
+    """A chunk of a snapshot, from the source itself or from who passes it on."""
     message = codec.decode_stream(frame)
-    if not isinstance(message, SnapshotChunk) or message.source.encode() != peer:
-        raise RemoteProtocolError("sender", f"{peer!r} answered for {message.source!r}")
+    sender = message.via or message.source
+    if not isinstance(message, SnapshotChunk) or sender.encode() != peer:
+        raise RemoteProtocolError("sender", f"{peer!r} answered for {sender!r}")
     return message

@@ -15,38 +15,65 @@ The chain: a report that follows the last one in line, or begins a repetition of
 acknowledged (`follows` 0), moves the line. A report behind a hole is taken in, and moves nothing;
 one that is late never moves it back.
 
+A replica that goes on for a lost one, or for one whose store went back in time, must count nothing
+that this one may have counted, and cannot know what that was. But sequences of a process only rise,
+and generations are sequences: what a report carries for the first time was carried by none before.
+So the sequence of the first report heard of a process is its `baseline`. A total of a lower
+generation may have been counted: its first hearing sets the mark, and counts nothing. One that is
+not lower was first carried by a report that the lost replica never had, and counts in full. No
+clock decides, except that processes which started after the loss was noticed need none of this.
+Where the store went back, the totals that were heard in this run keep their marks, since these are
+above whatever was heard before; those of the store itself are dropped.
+
 What is owed to processes, an acknowledgement or the removal of their files, is owed from the moment
 at which a batch is taken, and is due once a batch is persisted: `take_due` hands it out then. A
 batch that failed is in the next one, so what it owed is due with that.
+
+Known anomalies. What was counted between a lost replica's last words and a baseline is missing. An
+exit file that was taken in while the store could not be written is counted again if the store is
+then lost as well.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import UNHEARD, Acknowledge, Persist, Remove
+from shardlog.collector.batch import UNHEARD, Acknowledge, Identity, Persist, Remove
 from shardlog.collector.sidecar.closed import ClosedIds
 from shardlog.crdt import counter
 from shardlog.crdt.delta import Entry
 from shardlog.crdt.entry import count_on, difference, is_counted, reset_by
+from shardlog.crdt.process_id import started_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shardlog.collector.batch import Closed, Line, Restored
     from shardlog.crdt.delta import Amount, Retired, Total
     from shardlog.crdt.lww_map import Floor, Leaf
     from shardlog.crdt.replication.messages import Report
     from shardlog.crdt.state import State
 
+REPLACED_MAX = 100
+"""How many lost replicas are named, the newest: each heartbeat says them."""
+
 
 class Ledger:
     """Marks, lines and closed ids of a replica; its entries are in `state`, for snapshots."""
 
     def __init__(self, state: State, restored: Restored) -> None:
-        self.replica = restored.replica
+        self.identity = Identity(
+            restored.replica, restored.lost_ns, restored.lower_bound, restored.replaces
+        )
         self.lines = restored.lines
         self.marks = restored.marks
         self.closed = ClosedIds(restored.closed, restored.watermark_ns)
         self._state = state
+        self._first: dict[str, int] = {}
+        """The first sequence that this run heard of each process."""
+        self._unheard = {process: set(rows) for process, rows in self.marks.items()}
+        """The marks of the store whose totals this run has not heard."""
+        self._dirty_identity: Identity | None = None
         self._is_dirty = False
         self._dirty_marks: dict[tuple[str, str], counter.Mark | None] = {}
         self._dirty_entries: dict[str, Entry] = {}
@@ -58,6 +85,11 @@ class Ledger:
         self._due: dict[str, Acknowledge | Remove] = {}
         for entry in restored.entries:
             state.put(self.replica, entry)
+
+    @property
+    def replica(self) -> str:
+        """The name of the replica."""
+        return self.identity.replica
 
     @property
     def is_dirty(self) -> bool:
@@ -77,11 +109,23 @@ class Ledger:
         if process not in self.lines:
             self._move(process, UNHEARD)
 
+    def hear(self, process: str, sequence: int) -> None:
+        """A report of a process has come: its first may set its baseline. O(1)."""
+        if process in self._first:
+            return
+        self._first[process] = sequence
+        line = self.lines.get(process, UNHEARD)
+        if 0 < self.identity.lost_ns >= started_ns(process) and not line.baseline:
+            self._move(process, line._replace(baseline=max(sequence, 1)))
+            self._is_dirty = True
+
     def is_news(self, process: str, total: Total) -> bool:
         """Whether hearing this total would change anything. O(1)."""
         old = self.marks.get(process, {}).get(total.path)
         if old is None:
             return total.generation > self.lines.get(process, UNHEARD).retired
+        if old == (total.generation, total.amount):
+            self._unheard.get(process, set()).discard(total.path)
         return old.advance(total.generation, total.amount)[0] != old
 
     def count(self, process: str, total: Total, now_ns: int, to: str | None = None) -> bool:
@@ -93,9 +137,12 @@ class Ledger:
         path = total.path
         old = self.marks.get(process, {}).get(path, counter.NEVER)
         mark, more = old.advance(total.generation, total.amount)
+        if old.generation < total.generation < self.lines.get(process, UNHEARD).baseline:
+            more = 0
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
             return False
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
+        self._unheard.get(process, set()).discard(path)
         self._is_dirty = True
         return True
 
@@ -173,6 +220,8 @@ class Ledger:
         self._owed[process] = Remove(process)
         self._is_dirty = True
         self._ended[process] = None
+        self._first.pop(process, None)
+        self._unheard.pop(process, None)
         self.marks.pop(process, None)
         self.lines.pop(process, None)
         self._dirty_lines.pop(process, None)
@@ -183,6 +232,31 @@ class Ledger:
         """Forget closed ids that are a day old."""
         if self.closed.forget(now_ns):
             self._is_dirty = True
+
+    def succeed(self, successor: str, lost: Iterable[str], why: str, lost_ns: int) -> None:
+        """Go on as another replica for those that were lost, with no entries. O(rows).
+
+        Registers and closed ids stay. The arguments are those of its `Identity`.
+        """
+        replaces = dict.fromkeys((*self.identity.replaces, *lost))
+        self._gone |= dict.fromkeys(
+            path for path, cell in self._state.cells.items() if self.replica in cell
+        )
+        self._dirty_entries = {}
+        self._state.succeed(successor)
+        for process, paths in self._unheard.items():
+            rows = self.marks.pop(process, {})
+            self._dirty_marks |= dict.fromkeys((process, path) for path in paths & rows.keys())
+            heard = {path: mark for path, mark in rows.items() if path not in paths}
+            if heard:
+                self.marks[process] = heard
+        self._unheard = {}
+        for process, line in self.lines.items():
+            self._move(process, line._replace(baseline=self._first.get(process, 0)))
+        self.identity = self._dirty_identity = Identity(
+            successor, lost_ns, why, tuple(replaces)[-REPLACED_MAX:]
+        )
+        self._is_dirty = True
 
     def take_dirty(
         self,
@@ -203,7 +277,9 @@ class Ledger:
             forgotten=self.closed.forgotten,
             watermark_ns=self.closed.watermark_ns,
             clocks=clocks,
+            identity=self._dirty_identity,
         )
+        self._dirty_identity = None
         self._dirty_marks, self._dirty_entries, self._dirty_lines = {}, {}, {}
         self._gone, self._ended, self._dirty_closed, self._is_dirty = {}, {}, [], False
         self._due |= self._owed
@@ -228,6 +304,7 @@ class Ledger:
         self._dirty_lines = lines | self._dirty_lines
         self._ended = dict.fromkeys(batch.ended) | self._ended
         self._dirty_closed = [*batch.closed, *self._dirty_closed]
+        self._dirty_identity = batch.identity or self._dirty_identity
         self._is_dirty = True
 
     def _put(self, entry: Entry) -> None:

@@ -26,8 +26,11 @@ from shardlog.crdt.life import (
     ACKNOWLEDGED_BYTES,
     EXIT,
     LIFE,
+    REPLICA,
     life_name,
     read_life,
+    read_replicas,
+    replica_bytes,
     unpack_frames,
 )
 from shardlog.crdt.wire import codec
@@ -40,6 +43,7 @@ LIFE_BYTES_MAX = 4096
 EXIT_BYTES_MAX = 256 << 20
 """More than a process may have pending."""
 BAD = ".bad"
+ASIDE = ".tmp"
 
 _IS_BSD = sys.platform == "darwin" or "bsd" in sys.platform
 _FLOCK = "qqihh" if _IS_BSD else "hhqqi"
@@ -86,6 +90,7 @@ class LifeFolder:
         self.path = Path(folder)
         self._known: dict[str, _Known] = {}
         self._descriptors: OrderedDict[str, int] = OrderedDict()
+        self._replicas: tuple[str, ...] = ()
         try:
             self._make()
             status = self.path.lstat()
@@ -109,6 +114,7 @@ class LifeFolder:
         except FileNotFoundError:  # as by what tidies up temporary folders
             with suppress(OSError):
                 self._make()
+                self.name(self._replicas)
         for name in self._known.keys() - lives.keys():
             self._forget(name)
         seen: list[Seen] = []
@@ -159,6 +165,40 @@ class LifeFolder:
         for suffix in (EXIT, LIFE):
             with suppress(OSError):
                 (self.path / (name + suffix)).unlink()
+
+    def named(self) -> tuple[str, ...]:
+        """The replica that collects here, and those that it goes on for; none if none is named.
+
+        Raises:
+            ConfigError: it can't be read.
+        """
+        try:
+            self._replicas = read_replicas((self.path / REPLICA).read_bytes())
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: can't be read: {error.strerror}") from error
+        return self._replicas
+
+    def name(self, replicas: tuple[str, ...]) -> None:
+        """Name the replica that collects here; the disk has it then.
+
+        Raises:
+            OSError: it can't be written; what was named before still is.
+        """
+        self._replicas = replicas
+        path = self.path / REPLICA
+        aside = path.with_suffix(ASIDE)
+        with aside.open("wb") as file:
+            file.write(replica_bytes(replicas))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def close(self) -> None:
         """Close all descriptors."""

@@ -20,6 +20,12 @@ next, and files that were not removed are found to be those of a closed id.
 The end of a process: its reports first, those of its exit file too, then its status, its marks, its
 line and its closed id, in one batch.
 
+A store that is another replica's than is named in the runtime directory stands for one that was
+lost; one that holds less than was once told of it went back in time. In both cases another replica
+goes on from there (see `Ledger`), and all that tells its name follows in one batch: Persist, then
+Name, which holds whether or not that was written, then Publish. Restarts in between find a store
+that is not the one named, and do it again.
+
 What fell due while no collector was there is forgotten in the first batch: before anybody is told
 anything, but after it was seen who lives.
 """
@@ -28,7 +34,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Acknowledge, Persist, Remove, Restored
+from shardlog.collector.batch import Acknowledge, Name, Persist, Remove, Restored
 from shardlog.collector.sidecar.admission import Admission
 from shardlog.collector.sidecar.forgetting import Forgetting, Piece
 from shardlog.collector.sidecar.ledger import Ledger
@@ -47,11 +53,19 @@ if TYPE_CHECKING:
     from shardlog.crdt.delta import Value
     from shardlog.crdt.replication.messages import PassDown, Report
 
-SidecarEffect = Persist | Publish | Answer | Confirm | Log
+SidecarEffect = Persist | Name | Publish | Answer | Confirm | Log
+
+MS = 1_000_000
+LOST = "the store was lost: what was counted and not sent on by then may be missing"
+WENT_BACK = "the store went back in time: what was counted since then may be missing"
 
 
 class Sidecar:
-    """One collector. `process` is its own process id, `epoch` a text that no earlier run had."""
+    """One collector. `process` is its own process id, `epoch` a text that no earlier run had.
+
+    `named` are the replicas that the runtime directory names; None where there is none. The epoch
+    is also the name of the replica that this run begins if it finds that one was lost.
+    """
 
     def __init__(
         self,
@@ -62,9 +76,11 @@ class Sidecar:
         epoch: str,
         now_ns: int,
         bytes_max: int,
+        named: tuple[str, ...] | None = None,
     ) -> None:
-        self.state = State()
-        self.replica = restored.replica
+        self.state = State(restored.replica)
+        self._config = config
+        self._epoch = epoch
         self._ledger = Ledger(self.state, restored)
         self._notes = Notes(self.state, self._ledger, config.host, process)
         self._presence = Presence(config, now_ns)
@@ -79,13 +95,30 @@ class Sidecar:
         )
         self._admission = Admission(self.state, config, self._forgetting, self._notes)
         self._outlet = Outlet(
-            config, self.state, self.replica, restored.version, epoch=epoch, bytes_max=bytes_max
+            config,
+            self.state,
+            restored.replica,
+            restored.version,
+            restored.runs,
+            epoch=epoch,
+            bytes_max=bytes_max,
         )
         self._tick_ns = now_ns
         self._has_swept = False
         self._pieces: list[Piece] = []
         self._dirty_registers: dict[str, None] = {}
         self._restore(restored, now_ns)
+        self._is_to_name = named is not None and named[:1] != (restored.replica,)
+        # One that it replaces is named after an end between the store and the name.
+        if named and self._is_to_name and named[0] not in restored.replaces:
+            told = (restored.replica,) if restored.version else ()
+            self._succeed((*told, *named[1:], named[0]), LOST)
+            self._notes.lost(f"{config.store} is not the store of {named[0]}, which collected here")
+
+    @property
+    def replica(self) -> str:
+        """The name of the replica as which it collects."""
+        return self._ledger.replica
 
     @property
     def refused(self) -> dict[str, int]:
@@ -100,6 +133,7 @@ class Sidecar:
         if self._has_ended(process):
             self.refuse("closed", f"{process!r} has ended, and is heard again", now_ns)
             return
+        self._ledger.hear(process, report.sequence)
         self._notes.say(self._presence.hear(report, now_ns), now_ns)
         for erase in report.erases:
             if self._admission.item(erase, process, now_ns) and self.state.erase(
@@ -209,7 +243,14 @@ class Sidecar:
         self._beat("serve", now_ns)
 
     def take_effects(self) -> list[SidecarEffect]:
-        """Close the batch: Persist, then Publish, then Answer; Log last. O(what changed)."""
+        """Close the batch: Persist, Name, Publish, Answer; Log last. O(what changed)."""
+        request = self._outlet.went_back()
+        if request is not None:
+            self._notes.lost(
+                f"{self._config.store} went back in time: version {request.version} of "
+                f"{self.replica} is known, it held {self._outlet.left_by(request.run)}"
+            )
+            self._succeed((self.replica,), WENT_BACK)
         if not self._has_swept:
             self._sweep(self._tick_ns)
         effects: list[SidecarEffect] = []
@@ -224,6 +265,9 @@ class Sidecar:
             registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
             self._dirty_registers = {}
             effects.append(self._ledger.take_dirty(self._outlet.version, registers, clocks))
+        if self._is_to_name:
+            self._is_to_name = False
+            effects.append(Name((self.replica, *self._ledger.identity.replaces)))
         effects += self._outlet.take_effects(fragments, touched)
         effects += self._notes.take_logs()
         return effects
@@ -249,6 +293,13 @@ class Sidecar:
             self._presence.expect(process, status, now_ns)
         self._forgetting.watch(self.state.take_touched())
 
+    def _succeed(self, lost: Iterable[str], why: str) -> None:
+        lost_ns = self._tick_ns + self._config.max_skew_ms * MS
+        self._ledger.succeed(self._epoch, lost, why, lost_ns)
+        self._outlet.succeed(self._epoch)
+        self._pieces = []  # the entries in them are those of the lost one
+        self._is_to_name = True
+
     def _sweep(self, now_ns: int) -> None:
         self._has_swept = True
         self._forgetting.watch(self.state.touched())
@@ -264,5 +315,12 @@ class Sidecar:
         self._ledger.close(process, now_ns)
 
     def _beat(self, channel: Channel, now_ns: int) -> None:
-        watermark_ns = self._presence.watermark_ns(now_ns)
-        self._outlet.beat(channel, now_ns, watermark_ns, self.refused)
+        identity = self._ledger.identity
+        whys = [why for why in (identity.lower_bound, self._notes.store_trouble) if why]
+        self._outlet.beat(
+            channel,
+            now_ns,
+            self._presence.watermark_ns(now_ns),
+            self.refused,
+            identity._replace(lower_bound="; ".join(whys)),
+        )

@@ -35,7 +35,8 @@ class Notes:
         self._host = host
         self._process = process
         self._clock = StampClock()
-        self._store_trouble = False
+        self.store_trouble = ""
+        """Why the store can't be written, "" if it can."""
         self._named = 0
         self._logs: list[Log] = []
 
@@ -56,16 +57,26 @@ class Notes:
 
     def store_failed(self, why: str, now_ns: int) -> None:
         """The store can't be written: said once."""
-        if not self._store_trouble:
-            self._store_trouble = True
+        if not self.store_trouble:
+            self.store_trouble = why
             self._logs.append(Log(f"{why}; going on in memory, a restart would lose what comes"))
             self._write(self._health("store"), why, now_ns)
 
     def store_works(self, now_ns: int) -> None:
         """The store was written."""
-        if self._store_trouble:
-            self._store_trouble = False
+        if self.store_trouble:
+            self.store_trouble = ""
             self._write(self._health("store"), "written again", now_ns)
+
+    def lost(self, what: str) -> None:
+        """A replica was lost, or went back in time."""
+        self._logs.append(
+            Log(
+                f"{what}; another goes on in its place: nothing is counted twice, what was counted "
+                "last may be missing (`lower bound`). Keep --store on a disk that stays, and "
+                "restore no copy of it"
+            )
+        )
 
     def name(self, write: Write) -> None:
         """Tell the operator what a blade itself refused: it can't log about its own logging."""

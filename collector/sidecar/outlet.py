@@ -1,10 +1,15 @@
 """What a collector says to those who follow: its stream upwards, and its own view for monitors.
 
-The version of its replica counts the fragments that it published.
+The version of its replica counts the fragments that it published. A store that was once further
+went back in time: whoever asks for a snapshot says how far it knows the replica, by which run. What
+is beyond the version at which the next run opened the store is no more in it. To compare with the
+version of now would be wrong: the store has gone on since. A run that the store does not know, as
+it began after the copy was made, is compared with the first that it knows.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from shardlog.crdt.delta import Fragment
@@ -15,6 +20,7 @@ from shardlog.crdt.replication.view import View
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from shardlog.collector.batch import Identity
     from shardlog.collector.sidecar.config import SidecarConfig
     from shardlog.collector.sidecar.forgetting import Piece
     from shardlog.crdt.replication.messages import SnapshotRequest
@@ -32,6 +38,7 @@ class Outlet:
         state: State,
         replica: str,
         version: int,
+        runs: Sequence[tuple[str, int]],
         *,
         epoch: str,
         bytes_max: int,
@@ -41,11 +48,13 @@ class Outlet:
         self._state = state
         self._replica = replica
         self._bytes_max = bytes_max
+        self._epoch = epoch
+        self._interval_ms = config.heartbeat_interval_ms
         self.version = state.versions[replica] = version
-        interval_ms = config.heartbeat_interval_ms
-        self._up = Publisher(replica, epoch, lanes=1, interval_ms=interval_ms)
+        self._runs = (*runs, (epoch, version))
+        self._up = Publisher(replica, epoch, lanes=1, interval_ms=self._interval_ms)
         self._view = (
-            View(state, replica, epoch, interval_ms=interval_ms, bytes_max=bytes_max)
+            View(state, replica, epoch, interval_ms=self._interval_ms, bytes_max=bytes_max)
             if config.serve
             else None
         )
@@ -66,8 +75,39 @@ class Outlet:
         """A parent passed something down; it is told so behind this batch."""
         self._heard[peer] = number
 
+    def went_back(self) -> SnapshotRequest | None:
+        """The request that knows more than was stored, if there is one. O(requests x runs)."""
+        if self._replica == self._epoch:  # begun by this run, so that no other has told of it
+            return None
+        for _, _, request in self._requests:
+            is_own = request.source in ("", self._replica)
+            is_other_run = request.run not in ("", self._epoch)
+            if is_own and is_other_run and request.version > self.left_by(request.run):
+                return request
+        return None
+
+    def left_by(self, run: str) -> int:
+        """The version that the store held behind an earlier run. O(runs)."""
+        for (earlier, _), (_, opened) in pairwise(self._runs):
+            if earlier == run:
+                return opened
+        return self._runs[0][1]
+
+    def succeed(self, successor: str) -> None:
+        """Go on upwards as the stream of another replica; who asked for the old one asks again."""
+        self._replica = successor
+        self.version = self._state.versions[successor] = 0
+        self._up = Publisher(successor, self._epoch, lanes=1, interval_ms=self._interval_ms)
+        self._beats.pop("up", None)
+        self._requests = [request for request in self._requests if request[0] == "serve"]
+
     def beat(
-        self, channel: Channel, now_ns: int, watermark_ns: int, refused: dict[str, int]
+        self,
+        channel: Channel,
+        now_ns: int,
+        watermark_ns: int,
+        refused: dict[str, int],
+        identity: Identity,
     ) -> None:
         """Say the sequences to all who follow: one beat per batch is enough."""
         if channel in self._beats:
@@ -78,8 +118,10 @@ class Outlet:
             "live",
             now_ns,
             watermark_ns,
-            version=self.version,
-            retention=self._retention,
+            self.version,
+            identity.lower_bound,
+            list(identity.replaces),
+            self._retention,
         )
         if channel == "up":
             self._beats["up"] = Publish("up", self._up.heartbeat(now_ns, [status], refused))

@@ -128,7 +128,8 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
 class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     """The newest sequence of every lane, at regular times, so that a lost tail is noticed.
 
-    `refused` says how many frames the node has turned away since its start, by reason. `settling`
+    `refused` says how many frames the node has turned away since its start, by reason; `store`: how
+    often its store could not be written. `settling`
     says why the node may not have heard all yet, `lower_bound` why what it has may never be all;
     both are "" in the best case.
     """
@@ -232,10 +233,11 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Effect: ask the source of a stream for a chunk of its snapshot."""
+    """Effect: ask for a chunk of a source's snapshot: `via` if it is passed on, else the source."""
 
     source: str
     message: SnapshotRequest
+    via: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,10 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Effect: replace all that came from a source by its snapshot and the deltas behind it."""
+    """Effect: replace all that came from a source by its snapshot and the deltas behind it.
+
+    The snapshot is that of an epoch: its first chunk's.
+    """
 
     source: str
     chunks: tuple[SnapshotChunk, ...]

@@ -156,10 +156,10 @@ def _check_path(path: str) -> None:
 
 
 def _check_stream(message: StreamMessage) -> None:
-    _check_names(message.source, message.epoch)
+    _check_names(message.source, message.epoch, message.via)
     if isinstance(message, Heartbeat):
         for status in message.hosts:
-            _check_names(status.host, status.replica)
+            _check_names(status.host, status.replica, *status.replaces)
     else:
         body = message.body
         if isinstance(body, Changes):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.machine import Aggregator
-from shardlog.collector.batch import Closed, Line, Persist, Restored
+from shardlog.collector.batch import Closed, Identity, Line, Persist, Restored
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
@@ -22,19 +22,21 @@ from shardlog.crdt.replication.messages import Answer, Ask, Publish, Report
 from shardlog.crdt.retention import Retention
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from shardlog.collector.aggregator.memory import Remembered
     from shardlog.crdt.counter import Mark
     from shardlog.crdt.delta import Entry
     from shardlog.crdt.lww_map import Floor, Leaf
-    from shardlog.crdt.replication.messages import StreamMessage
+    from shardlog.crdt.replication.messages import Delta, Heartbeat, StreamMessage
 
 MS = 1_000_000
 START = 1_700_000_000_000 * MS
 
 
 def stored(batches: list[Persist], replica: str) -> Restored:
-    """What a store holds after these batches."""
+    """What a store of a replica, unless it was replaced, holds after these batches."""
+    identity = Identity(replica)
     marks: dict[str, dict[str, Mark]] = {}
     lines: dict[str, Line] = {}
     closed: dict[int, Closed] = {}
@@ -56,10 +58,11 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         closed = {n: row for n, row in closed.items() if n >= batch.forgotten}
         entries.update({entry.path: entry for entry in batch.entries})
         for path in batch.gone:
-            del entries[path]
+            entries.pop(path, None)
         registers.update({row[0]: row for row in batch.registers})
+        identity = batch.identity or identity
     return Restored(
-        replica=replica,
+        **identity._asdict(),
         version=batches[-1].version if batches else 0,
         watermark_ns=batches[-1].watermark_ns if batches else 0,
         marks={process: rows for process, rows in marks.items() if rows},
@@ -98,15 +101,20 @@ class Network:
         self.sidecars = [self._start(host) for host in range(hosts)]
         self.aggregators = [self.start_aggregator() for _ in range(aggregators)]
 
-    def start_aggregator(self) -> Aggregator:
-        """A new, empty aggregator."""
+    def start_aggregator(
+        self, to: tuple[str, ...] = (), remembered: Sequence[Remembered] | None = None
+    ) -> Aggregator:
+        """A new aggregator: empty, or one that remembers what comes out of a store."""
+        epoch = next(self._epochs)
+        store = None if remembered is None else "/s"
         return Aggregator(
-            AggregatorConfig(listen="ipc:///l", serve="ipc:///v"),
-            source="aggregator",
-            epoch=f"epoch-{next(self._epochs)}",
+            AggregatorConfig(listen="ipc:///l", serve="ipc:///v", to=to, store=store),
+            source=f"aggregator-{epoch}",
+            epoch=f"epoch-{epoch}",
             rng=self.rng,
             now_ns=self.now_ns,
             bytes_max=2000,
+            remembered=remembered or (),
         )
 
     def restart(self, host: int) -> None:
@@ -211,13 +219,16 @@ class Network:
                     self._stores[host].append(effect)
                     sidecar.persisted(self.now_ns)
                 case Publish("up", message):
-                    for index in range(len(self.aggregators)):
-                        self._send(("up", host, index), partial(self._hear, index, message))
+                    self._transmit(host, message)
                 case Answer("up", peer, message):
                     index = int(peer)
                     self._send(("chunk", host, index), partial(self._hear, index, message))
                 case _:
                     pass
+
+    def _transmit(self, host: int, message: Delta | Heartbeat) -> None:
+        for index in range(len(self.aggregators)):
+            self._send(("up", host, index), partial(self._hear, index, message))
 
     def _hear(self, index: int, message: StreamMessage) -> None:
         self.aggregators[index].receive(message, self.now_ns)

@@ -150,5 +150,5 @@ def test_many_new_monitors_are_greeted_by_one_heartbeat() -> None:
     (aggregator,) = network.aggregators
     aggregator.take_effects()
     for _ in range(100):
-        aggregator.subscribed(START)
+        aggregator.subscribed("serve", START)
     assert len(aggregator.take_effects()) == 1

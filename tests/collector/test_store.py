@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardlog.collector.batch import UNHEARD, Closed, Line, Persist
+from shardlog.collector.batch import UNHEARD, Closed, Identity, Line, Persist
 from shardlog.collector.store import Store
 from shardlog.crdt.counter import Mark
 from shardlog.crdt.delta import Entry
@@ -71,11 +71,11 @@ def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_store_has_one_owner(tmp_path: Path) -> None:
-    """A second process is told that another collector uses it, and is free to once that ended."""
+    """A second process is told that another process uses it, and is free to once that ended."""
     program = f"from shardlog.collector.store import Store; Store({str(tmp_path)!r})"
     store = Store(str(tmp_path))
     second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "another collector uses this store" in second.stderr
+    assert "another process uses this store" in second.stderr
     store.close()
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
@@ -189,6 +189,84 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
     again = Store(str(tmp_path)).load()
     assert again.lines == {"p": Line(4, 2)}
     assert set(again.entries) == set(BATCH.entries)
+
+
+SCHEMA_2 = """
+pragma user_version = 1;
+create table line (
+    process text primary key, last integer not null, retired integer not null
+) strict, without rowid;
+create table closed (
+    number integer primary key,
+    key integer not null, started_ns integer not null, closed_ns integer not null
+) strict;
+alter table replica add column watermark_ns integer not null default 0;
+alter table entry add column base_p integer not null default 0;
+alter table entry add column base_pn integer not null default 0;
+alter table entry add column base_n integer not null default 0;
+alter table entry add column base_nn integer not null default 0;
+alter table entry add column reset integer not null default 0;
+insert into line values ('p', 4, 2);
+pragma user_version = 2;
+"""
+
+
+def test_a_store_of_the_second_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Nothing was lost of it, and its processes have no baseline."""
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        db.executescript(SCHEMA_1 + SCHEMA_2)
+    db.close()
+    loaded = Store(str(tmp_path)).load()
+    assert (loaded.replica, loaded.version) == ("old", 7)
+    assert loaded.lines == {"p": Line(4, 2, 0)}
+    assert loaded.entries == (Entry("n", 1, 2, 5),)
+    assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (0, "", ())
+
+
+def test_a_store_remembers_its_latest_runs(tmp_path: Path) -> None:
+    """In order, with the versions at which they began; of many the last hundred."""
+    store = Store(str(tmp_path))
+    store.begin("first")
+    store.commit(BATCH)
+    store.begin("second")
+    assert store.load().runs == (("first", 0), ("second", BATCH.version))
+    for n in range(150):
+        store.begin(f"run-{n}")
+    runs = store.load().runs
+    assert (len(runs), runs[0][0], runs[-1][0]) == (100, "run-50", "run-149")
+    store.close()
+
+
+def test_a_run_that_can_not_be_noted_goes_with_the_next_batch(tmp_path: Path) -> None:
+    """A disk that is full at the start does not end it, and leaves no run unknown."""
+    store = Store(str(tmp_path))
+    other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
+    other.execute("begin immediate")
+    store.begin("first")
+    assert store.load().runs == ()
+    other.close()
+    store.commit(BATCH)
+    store.commit(BATCH)
+    assert store.load().runs == (("first", 0),)
+    store.close()
+
+
+def test_another_replica_takes_a_store_over(tmp_path: Path) -> None:
+    """Its name, what it goes on for and the baselines come back; entries that are gone do not."""
+    store = Store(str(tmp_path))
+    old = store.load().replica
+    store.begin("run-1")
+    store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
+    identity = Identity("new", 17, "why", ("older", old))
+    store.commit(
+        Persist(0, (), (), (), gone=("n", "f"), lines=(("p", Line(4, 2, 9)),), identity=identity)
+    )
+    store.close()
+    loaded = Store(str(tmp_path)).load()
+    assert (loaded.replica, loaded.version, loaded.runs) == ("new", 0, (("new", 0),))
+    assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (17, "why", ("older", old))
+    assert (loaded.lines, loaded.entries) == ({"p": Line(4, 2, 9)}, ())
+    assert len(loaded.registers) == len(BATCH.registers)
 
 
 def test_what_ended_leaves_its_closed_id_and_nothing_else(tmp_path: Path) -> None:
