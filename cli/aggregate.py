@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from shardlog.cli.options import config_option
+from shardlog.cli.options import RETENTION, config_option
 from shardlog.cli.output import log_to_stderr
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.shell import run
 from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, AGGREGATOR_SERVE
+from shardlog.crdt.retention import Retention
 
 
 @click.command()
@@ -51,4 +52,13 @@ def aggregate(
     ends it.
     """
     log_to_stderr("aggregate")
-    run(AggregatorConfig(listen=listen, serve=serve, to=to, store=store, insecure=insecure))
+    run(
+        AggregatorConfig(
+            listen=listen,
+            serve=serve,
+            to=to,
+            store=store,
+            insecure=insecure,
+            retention=Retention(click.get_current_context().meta[RETENTION]),
+        )
+    )

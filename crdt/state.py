@@ -42,7 +42,7 @@ from shardlog.crdt.delta import (
     item_bytes,
     name_bytes,
 )
-from shardlog.crdt.entry import difference, is_counted
+from shardlog.crdt.entry import count_on, difference, is_counted
 from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.lww_map import NO_FLOOR, Floor, Leaf
 from shardlog.crdt.parts import Parts
@@ -239,6 +239,41 @@ class State:
         """The newest stamp of all that is stored at a path, 0 if nothing is. O(replicas)."""
         lasts = (entry.last for entry in self.cells.get(path, {}).values())
         return max(self.map.newest_at(path), max(lasts, default=0))
+
+    def held(self, top: str) -> Iterator[tuple[str, str]]:
+        """Who holds anything where, at and below `top`: (replica, path). O(log n + such)."""
+        for path, replica in self._parts.holders(top):
+            yield replica, path
+        for path in self.counters(top):
+            for replica in self.cells[path]:
+                yield replica, path
+
+    def held_by(self, replica: str, top: str | None = None) -> list[str]:
+        """The paths at and below `top` (None: all) that a replica holds. O(log n + such)."""
+        part = self.parts.get(replica)
+        if part is None:
+            return []
+        if top is None:
+            return list(_once(merge(part.map.index, part.counted)))
+        counted = [p for p in (top, *part.counted.below(top)) if self._counts(part, p)]
+        return list(_once(merge(part.map.at_and_below(top), counted)))
+
+    def newest_of(self, replica: str, path: str) -> int:
+        """The newest stamp that a replica has at a path, 0 if it has none. O(1)."""
+        entry = self.cells.get(path, {}).get(replica)
+        return max(self.parts[replica].map.newest_at(path), entry.last if entry else 0)
+
+    def moved(self, replica: str, path: str, to: str) -> Entry | None:
+        """A replica's entry at `to` if what it shows at `path` goes on there, None if nothing does.
+
+        O(depth).
+        """
+        old = self.cells[path][replica]
+        if not is_counted(old) or old.last <= self.map.floor_over(path):
+            return None
+        there = self.cells.get(to, {}).get(replica) or Entry(to, 0, 0, 0)
+        floor = self.map.floor_over(to)
+        return count_on(there, difference(old), (old.born, old.last), floor, old.last)
 
     def newest_by_replica(self, top: str) -> dict[str, int]:
         """Who has anything at and below `top`, and the newest stamp of it. O(log n + such rows)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from shardlog.crdt.endpoint import check_address
 from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.retention import Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class AggregatorConfig:
     """The folder in which all that was heard outlives a restart; None: nowhere."""
     insecure: bool = False
     """Whether tcp addresses beyond loopback are allowed, without encryption."""
+    retention: Retention = Retention()  # noqa: RUF009 - it is immutable
+    """How long what is said is kept: the same table as the collectors have."""
     heartbeat_interval_ms: int = 1000
     sources_max: int = 10_000
     """Routes beyond this number are refused: a host counts once for each node it is heard by."""

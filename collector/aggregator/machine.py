@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from shardlog.collector.aggregator.departed import Departed
+from shardlog.collector.aggregator.downwards import Downwards
 from shardlog.collector.aggregator.memory import HEARD_NS, Host, Memory, Remember, Remembered
 from shardlog.collector.aggregator.roll import Known, Roll, Route, names_node
 from shardlog.collector.aggregator.settling import Settling
@@ -30,15 +32,19 @@ from shardlog.crdt.replication.messages import (
     Answer,
     Apply,
     Ask,
+    Confirm,
     Delta,
+    Heard,
     Heartbeat,
     HostStatus,
     Install,
     Log,
+    PassDown,
     Publish,
     SnapshotChunk,
     SnapshotRequest,
     StreamMessage,
+    Tell,
     run_of,
 )
 from shardlog.crdt.replication.view import View
@@ -52,7 +58,7 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 
-AggregatorEffect: TypeAlias = Remember | Publish | Answer | Ask | Log
+AggregatorEffect: TypeAlias = Tell | Confirm | Remember | Publish | Answer | Ask | Log
 Channel: TypeAlias = Literal["up", "serve"]
 
 
@@ -101,6 +107,10 @@ class Aggregator:
         self._waiting: dict[tuple[str, str], Ask] = {}
         self._asks: list[Ask] = []
         self._logs: list[Log] = []
+        self._down = Downwards(self.state, config.retention, bytes_max)
+        self._departed = Departed(self.state, config.retention, self._down.clock)
+        self._tells: list[Tell] = []
+        self._confirmed: dict[bytes, int] = {}
         self._memory = Memory(self.state) if config.store else None
         self._is_forgetful = False
         self._restore(remembered, now_ns)
@@ -147,6 +157,15 @@ class Aggregator:
                     self._obey(route.follower, now_ns)
             else:
                 self._up.request(peer, request)
+
+    def pass_down(self, peer: bytes, message: PassDown) -> None:
+        """Take in what a node above passes down, to be passed on; it is told so. O(size)."""
+        self._down.hear(message)
+        self._confirmed[peer] = message.number
+
+    def confirmed(self, child: str, number: int) -> None:
+        """A node that is followed has heard what it was told. O(that)."""
+        self._down.heard(child, number)
 
     def subscribed(self, channel: Channel, now_ns: int) -> None:
         """Somebody new follows: beat at once, so that they need not wait for the next beat.
@@ -195,12 +214,13 @@ class Aggregator:
             for key in self._roll.tidy(now_ns):
                 self._waiting.pop(key, None)
                 self._end_sync(key)
+            self._sweep(now_ns)
             self._beat(now_ns)
         if self._up is not None:
             self._up.handle_timer(now_ns)
 
     def take_effects(self) -> list[AggregatorEffect]:
-        """Close the batch: Remember, Publish, Answer, Ask, Log, in this order. O(what changed)."""
+        """Close the batch: Remember, Publish, Answer, Ask, Tell, Confirm, Log. O(what changed)."""
         effects: list[AggregatorEffect] = []
         remember = None if self._memory is None else self._memory.take(self._host)
         if remember is not None:
@@ -210,8 +230,11 @@ class Aggregator:
         effects += [] if self._up is None else self._up.take_effects()
         effects += (self._view.answer(*request) for request in self._requests)
         effects += self._asks
+        effects += self._tells
+        effects += (Confirm(peer, Heard(number)) for peer, number in self._confirmed.items())
         effects += self._logs
         self._beats, self._requests, self._asks, self._logs = [], [], [], []
+        self._tells, self._confirmed = [], {}
         return effects
 
     def remembered(self) -> None:
@@ -230,6 +253,17 @@ class Aggregator:
             )
         self._is_forgetful = True
         self.refused["store"] = self.refused.get("store", 0) + 1
+
+    def _sweep(self, now_ns: int) -> None:
+        """Pass down what is news, and forget what is due of those who have departed."""
+        self._tells += self._down.sweep(self._roll.reach(now_ns), now_ns)
+        for replica in self._departed.sweep(self._roll.departed(now_ns), now_ns):
+            known = self._roll.replicas[replica]
+            known.is_altered = True
+            for route in known.routes.values():
+                route.follower.begin_again()
+            if self._memory is not None:
+                self._memory.replaced(replica)
 
     def _beat(self, now_ns: int) -> None:
         if self._beats:
@@ -255,6 +289,7 @@ class Aggregator:
                 lower_bound=host.lower_bound,
                 replaces=host.replaces,
                 retention=host.retention,
+                is_altered=True,
             )
             self._roll.add(host.replica, known)
             if self._up is not None and host.run:
@@ -298,6 +333,7 @@ class Aggregator:
                     self._merge(delta, follower, now_ns)
                 case Install():
                     self._install(effect, now_ns)
+                    self._down.begin(follower.via or follower.source)
                     for delta in effect.deltas:
                         self._merge(delta, follower, now_ns)
                     self._waiting.pop((follower.via, effect.source), None)
@@ -313,9 +349,13 @@ class Aggregator:
         bodies = [c.body for c in install.chunks if isinstance(c.body, Fragment)]
         version, held = bodies[0].to_version, self.state.versions.get(replica, -1)
         run = run_of(epoch)
-        is_other = run != self._roll.replicas[replica].run
+        known = self._roll.replicas[replica]
+        is_other = run != known.run
         self._roll.vouch(replica, run)
-        if version > held:
+        for body in bodies:
+            self._down.learn(body)
+        if version > held or (version == held and known.is_altered):
+            known.is_altered = False
             self.state.install(replica, version, bodies)
             if self._memory is not None:
                 self._memory.replaced(replica)
@@ -338,6 +378,7 @@ class Aggregator:
         else:
             if not is_news:
                 return
+            self._down.learn(delta.body)
             if self._memory is not None:
                 self._memory.merged(delta.body)
             if self._up is not None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 MS = 1_000_000
 REPLACED = 2**63 - 1
 """The version at which a replaced replica is known: no store holds as much."""
+DEPARTED_NS = 60_000 * MS
+"""Whose owner is silent for so long is forgotten here, as it would do itself."""
 RUNS_MAX = 16
 """How many earlier runs of a replica are kept in mind."""
 ROUTE_KEPT_NS = 60_000 * MS
@@ -78,6 +80,8 @@ class Known:
     replaces: list[str] = field(default_factory=list[str])
     retention: str = ""
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
+    is_altered: bool = False
+    """Whether its part here may be another than its owner's at the same version."""
     claim: tuple[str, int] | None = None
     """What another node says it has of an earlier run, and the owner is being asked about."""
     vouched: dict[str, int] = field(default_factory=dict[str, int])
@@ -165,6 +169,25 @@ class Roll:
             if len(known.vouched) > RUNS_MAX:
                 del known.vouched[next(iter(known.vouched))]
         known.run, known.claim = run, None
+
+    def reach(self, now_ns: int) -> dict[str, list[str]]:
+        """By which nodes each replica is heard: their names, or its own. O(routes)."""
+        return {
+            replica: [
+                via or replica
+                for via, route in known.routes.items()
+                if not route.follower.is_stale(now_ns)
+            ]
+            for replica, known in self.replicas.items()
+        }
+
+    def departed(self, now_ns: int) -> list[str]:
+        """The replicas whose owners are gone, or have been silent for long. O(replicas)."""
+        return [
+            replica
+            for replica, known in self.replicas.items()
+            if now_ns - known.heard_ns > DEPARTED_NS or self.is_replaced(replica)
+        ]
 
     def status(self, replica: str, now_ns: int, *, since_ns: int | None = None) -> HostStatus:
         """How complete a host's part is. O(routes + replicas that it replaces)."""

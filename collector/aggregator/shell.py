@@ -8,7 +8,6 @@ import secrets
 import sqlite3
 import time
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 import zmq
@@ -26,15 +25,21 @@ from shardlog.collector.service import (
 )
 from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.errors import RemoteProtocolError
-from shardlog.crdt.replication.messages import Answer, Ask, Log, Publish, SnapshotChunk
+from shardlog.crdt.replication.messages import (
+    Answer,
+    Ask,
+    Confirm,
+    Heard,
+    Log,
+    PassDown,
+    Publish,
+    Tell,
+)
 from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shardlog.collector.aggregator.config import AggregatorConfig
-    from shardlog.crdt.replication.messages import StreamMessage
 
 log = logging.getLogger("shardlog.aggregator")
 
@@ -124,28 +129,52 @@ class _Shell:
 
     def _receive(self, now_ns: int) -> None:
         for frame in follow.drain(self._sub):
-            self._stream(codec.decode_published, frame, now_ns)
+            self._stream(frame, now_ns)
         for peer, *rest in follow.drain_multipart(self._ask):
-            self._stream(partial(_chunk_of, peer), rest[-1] if rest else b"", now_ns)
+            self._hear_child(peer, rest[-1] if rest else b"", now_ns)
         for channel, publisher in self._publishers.items():
             for subscription in follow.drain(publisher):
                 if subscription[:1] == b"\x01":
                     self._machine.subscribed(channel, now_ns)
         for peer, *rest in follow.drain_multipart(self._answer):
-            self._request("serve", peer, rest[-1] if rest else b"", now_ns)
+            self._hear_monitor(peer, rest[-1] if rest else b"", now_ns)
         for address, dealer in self._up_answers.items():
             for frame in follow.drain(dealer):
-                self._request("up", address, frame, now_ns)
+                self._hear_parent(address, frame, now_ns)
 
-    def _request(self, channel: Channel, peer: bytes, frame: bytes, now_ns: int) -> None:
+    def _hear_child(self, peer: bytes, frame: bytes, now_ns: int) -> None:
         try:
-            self._machine.request(channel, peer, codec.decode_request(frame), now_ns)
+            message = codec.decode_answer(frame)
+            if isinstance(message, Heard):
+                self._machine.confirmed(peer.decode(errors="replace"), message.number)
+                return
+            sender = message.via or message.source
+            if sender.encode() != peer:
+                raise RemoteProtocolError("sender", f"{peer!r} answered for {sender!r}")
+            self._machine.receive(message, now_ns)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"a collector's answer: {error}")
+
+    def _hear_parent(self, peer: bytes, frame: bytes, now_ns: int) -> None:
+        try:
+            message = codec.decode_downward(frame)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"an aggregator above: {error}")
+            return
+        if isinstance(message, PassDown):
+            self._machine.pass_down(peer, message)
+        else:
+            self._machine.request("up", peer, message, now_ns)
+
+    def _hear_monitor(self, peer: bytes, frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.request("serve", peer, codec.decode_request(frame), now_ns)
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a request: {error}")
 
-    def _stream(self, decode: Callable[[bytes], StreamMessage], frame: bytes, now_ns: int) -> None:
+    def _stream(self, frame: bytes, now_ns: int) -> None:
         try:
-            self._machine.receive(decode(frame), now_ns)
+            self._machine.receive(codec.decode_published(frame), now_ns)
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a collector's stream: {error}")
 
@@ -161,6 +190,10 @@ class _Shell:
                 follow.offer(self._answer, [peer, codec.encode(chunk)])
             case Ask(source, request, via):
                 follow.offer(self._ask, [(via or source).encode(), codec.encode(request)])
+            case Tell(child, message):
+                follow.offer(self._ask, [child.encode(), codec.encode(message)])
+            case Confirm(peer, message):
+                follow.offer(self._up_answers[peer], [codec.encode(message)])
             case Log(text):
                 log.warning(one_line(text))
 
@@ -173,12 +206,3 @@ class _Shell:
             self._machine.not_remembered(batch, why)
         else:
             self._machine.remembered()
-
-
-def _chunk_of(peer: bytes, frame: bytes) -> StreamMessage:
-    """A chunk of a snapshot, from the source itself or from who passes it on."""
-    message = codec.decode_stream(frame)
-    sender = message.via or message.source
-    if not isinstance(message, SnapshotChunk) or sender.encode() != peer:
-        raise RemoteProtocolError("sender", f"{peer!r} answered for {sender!r}")
-    return message

@@ -42,7 +42,7 @@ from shardlog.collector.batch import UNHEARD, Acknowledge, Identity, Persist, Re
 from shardlog.collector.sidecar.closed import ClosedIds
 from shardlog.crdt import counter
 from shardlog.crdt.delta import Entry
-from shardlog.crdt.entry import count_on, difference, is_counted, reset_by
+from shardlog.crdt.entry import count_on, reset_by
 from shardlog.crdt.process_id import started_ns
 
 if TYPE_CHECKING:
@@ -172,16 +172,16 @@ class Ledger:
         Raises:
             OverflowError: the sum there is too large to be kept; what was to be added is lost.
         """
-        old = self._state.cells[path][self.replica]
         self._gone[path] = None
         self._is_dirty = True
         self._dirty_entries.pop(path, None)
-        floor = self._state.map.floor_over(path)
-        if not is_counted(old) or old.last <= floor:
+        moved = self._state.moved(self.replica, path, to)
+        if moved is None:
             return None
-        if not self.add(to, difference(old), old.born, old.last, old.last):
+        if not counter.fits(moved.amount):
             raise OverflowError(f"{path!r} has counted more than {to!r} can hold besides")
-        return self._state.cells[to][self.replica]
+        self._put(moved)
+        return moved
 
     def retire(self, process: str, retired: Retired) -> None:
         """Drop the mark of a path that a process has dropped. O(1)."""

@@ -126,6 +126,11 @@ class Follower:
         self._buffer.clear()
         self._gap(now_ns)
 
+    def begin_again(self) -> None:
+        """What was installed does not stand any more: the next live message starts a request."""
+        self.phase = "unknown"
+        self._retry_ns = None
+
     def is_stale(self, now_ns: int) -> bool:
         """Whether the source has been silent for three of its intervals."""
         return now_ns - self.heard_ns > MISSED_HEARTBEATS * self._interval_ms * MS

@@ -241,6 +241,14 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """Effect: pass something down to a node that is followed: to its name, or its replica."""
+
+    child: str
+    message: PassDown
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """Effect: the next delta of a stream that is followed without a gap."""
 

@@ -18,7 +18,7 @@ from shardlog.collector.batch import Closed, Identity, Line, Persist, Restored
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
-from shardlog.crdt.replication.messages import Answer, Ask, Publish, Report
+from shardlog.crdt.replication.messages import Answer, Ask, Confirm, Publish, Report, Tell
 from shardlog.crdt.retention import Retention
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ class Network:
         epoch = next(self._epochs)
         store = None if remembered is None else "/s"
         return Aggregator(
-            AggregatorConfig(listen="ipc:///l", serve="ipc:///v", to=to, store=store),
+            AggregatorConfig(
+                listen="ipc:///l", serve="ipc:///v", to=to, store=store, retention=self.retention
+            ),
             source=f"aggregator-{epoch}",
             epoch=f"epoch-{epoch}",
             rng=self.rng,
@@ -223,8 +225,23 @@ class Network:
                 case Answer("up", peer, message):
                     index = int(peer)
                     self._send(("chunk", host, index), partial(self._hear, index, message))
+                case Confirm(peer, message):
+                    index, name = int(peer), f"replica-{host}"
+                    said = partial(self._confirmed, index, name, message.number)
+                    self._send(("heard", host, index), said)
                 case _:
                     pass
+
+    def _confirmed(self, index: int, child: str, number: int) -> None:
+        self.aggregators[index].confirmed(child, number)
+
+    def _tell(self, index: int, tell: Tell) -> None:
+        host = int(tell.child.removeprefix("replica-"))
+        self._send(("tell", index, host), partial(self._told, host, index, tell))
+
+    def _told(self, host: int, index: int, tell: Tell) -> None:
+        self.sidecars[host].pass_down(str(index).encode(), tell.message)
+        self._obey_sidecar(host)
 
     def _transmit(self, host: int, message: Delta | Heartbeat) -> None:
         for index in range(len(self.aggregators)):
@@ -240,6 +257,8 @@ class Network:
             if isinstance(effect, Ask):
                 host = int(effect.source.removeprefix("replica-"))
                 self._send(("ask", index, host), partial(self._ask, host, index, effect))
+            elif isinstance(effect, Tell):
+                self._tell(index, effect)
 
     def _ask(self, host: int, index: int, ask: Ask) -> None:
         self.sidecars[host].request("up", str(index).encode(), ask.message)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.memory import Remember
 from shardlog.collector.aggregator.store import Store
-from shardlog.crdt.replication.messages import Answer, Ask, Delta, Heartbeat, Log, Publish
+from shardlog.crdt.replication.messages import (
+    Answer,
+    Ask,
+    Confirm,
+    Delta,
+    Heartbeat,
+    Log,
+    Publish,
+    Tell,
+)
 from tests.collector.network import Network
 
 if TYPE_CHECKING:
@@ -83,6 +92,11 @@ class Tree(Network):
                     self._pass(node, int(peer), message)
                 case Log(text):
                     self.logs.append(text)
+                case Tell(child, _):
+                    self._tell_node(node, child, effect)
+                case Confirm(peer, message):
+                    said = partial(self._confirmed, int(peer), aggregator.node, message.number)
+                    self._send(("heard node", node, int(peer)), said)
                 case Ask(source, _, via):
                     self._ask_node(node, source, via, effect)
                 case _:
@@ -109,6 +123,17 @@ class Tree(Network):
         elif via in self._names:
             child = self._names[via]
             self._send(("ask node", node, child), partial(self._asked, child, node, ask))
+
+    def _tell_node(self, node: int, child: str, tell: Tell) -> None:
+        if child in self._names:
+            below = self._names[child]
+            self._send(("tell node", node, below), partial(self._told_node, below, node, tell))
+        elif child.startswith("replica-"):
+            self._tell(node, tell)
+
+    def _told_node(self, child: int, node: int, tell: Tell) -> None:
+        self.aggregators[child].pass_down(str(node).encode(), tell.message)
+        self._obey_aggregator(self.aggregators[child])
 
     def _asked(self, child: int, node: int, ask: Ask) -> None:
         self.aggregators[child].request("up", str(node).encode(), ask.message, self.now_ns)
