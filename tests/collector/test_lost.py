@@ -8,7 +8,7 @@ import pytest
 
 from shardlog.collector.aggregator import machine as aggregator
 from shardlog.collector.aggregator.config import AggregatorConfig
-from shardlog.collector.batch import Name, Persist, Restored
+from shardlog.collector.batch import Acknowledge, Name, Persist, Restored
 from shardlog.collector.sidecar import machine as sidecar
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import LOST, WENT_BACK, Sidecar
@@ -332,6 +332,16 @@ def settle(machine: Sidecar, batches: list[Persist]) -> None:
         if isinstance(effect, Persist):
             batches.append(effect)
             machine.persisted(NOW)
+
+
+@pytest.mark.parametrize("named", [("lost",), ("replica-1",)])
+def test_processes_that_live_are_asked_to_say_all_again(named: tuple[str, ...]) -> None:
+    """What they had acknowledged by a lost replica would else be said with the next count only."""
+    machine = collector(named=named)
+    machine.alive(P, NOW)
+    batches = [e for e in machine.take_effects() if isinstance(e, Persist)]
+    due = machine.persisted(NOW) if batches else []
+    assert due == ([Acknowledge(P, 0)] if named == ("lost",) else [])
 
 
 def test_an_end_between_the_store_and_the_name_is_no_loss() -> None:
