@@ -82,6 +82,8 @@ class Aggregator:
         self._config = config
         self._rng = rng
         self._sources: dict[str, _Source] = {}
+        self._heirs: dict[str, _Source] = {}
+        """Those that go on for others."""
         self._view = View(
             self.state,
             source,
@@ -111,9 +113,9 @@ class Aggregator:
                 return
             source = _Source(self._follower(message.source))
             self._sources[message.source] = source
-            for other in list(self._sources.values()):
-                if message.source in other.replaces:
-                    self._replace(source, other)
+            for heir in self._heirs.values():
+                if message.source in heir.replaces:
+                    self._replace(source, heir)
         if isinstance(message, Heartbeat) and message.hosts:
             self._note(source, message.hosts[0])
         source.follower.receive(message, now_ns)
@@ -206,9 +208,8 @@ class Aggregator:
             # Sequences without a hole, versions with one: its next message starts from nothing.
             self.refuse("versions", str(error))
             source = self._sources[delta.source]
-            source.follower = self._follower(
-                delta.source, source.follower.run, self.state.versions[delta.source]
-            )
+            known = source.follower
+            source.follower = self._follower(delta.source, known.run, known.version)
 
     def _follower(self, source: str, run: str = "", version: int = 0) -> Follower:
         return Follower(source, lanes=(0,), rng=self._rng, run=run, version=version)
@@ -221,6 +222,7 @@ class Aggregator:
         source.retention = status.retention
         if source.replaces != status.replaces:
             source.replaces = status.replaces
+            self._heirs[source.follower.source] = source
             for name in status.replaces:
                 if name in self._sources:
                     self._replace(self._sources[name], source)

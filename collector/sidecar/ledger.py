@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from shardlog.crdt.replication.messages import Report
     from shardlog.crdt.state import State
 
-REPLACED_MAX = 100
+REPLACED_MAX = 32
 """How many lost replicas are named, the newest: each heartbeat says them."""
 
 
