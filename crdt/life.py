@@ -3,7 +3,8 @@
 Beside a collector's socket lies a folder with one small file per living process. The process holds
 an fcntl record lock on it for as long as it lives: the kernel frees that at any death, and a forked
 child, which inherits descriptors, does not inherit it. The collector writes into it the
-acknowledgement that PUSH does not give: the sequence of the last report that its store has. What a
+acknowledgement that PUSH does not give: the sequence of the last report that its store has. Where
+that falls, the store was lost, and the process says all its totals again. What a
 process could not have acknowledged at its end it leaves in an exit file of the same name.
 
     NAME.life    8 bytes, the acknowledged sequence, big-endian; then the process id, UTF-8

@@ -8,7 +8,8 @@ State Replicated Data Types", 2016, section 5). Everything in a report is absolu
 again, and after a reconnect all that is not acknowledged is. What is acknowledged is dropped, but
 for totals: these stay until they are idle, and are then said to be retired. Without a life file
 nothing tells what arrived: totals are kept for the life of the process, what else was sent for a
-time window, which stands still while the link is down.
+time window, which stands still while the link is down. An acknowledgement that falls says that a
+store was lost: then totals that had arrived are said again too, and counts go on from them.
 
 A receiver ignores a total that it does not hold and whose generation is not above the highest that
 was retired. So nothing is retired before an acknowledgement covers a whole repetition: then no
@@ -131,8 +132,14 @@ class Outbox:
         self.connected = False
 
     def receive_acknowledged(self, sequence: int) -> None:
-        """All up to this report of this connection is stored; one not sent is ignored. O(that)."""
-        if self._acknowledged < sequence <= self._follows:
+        """All up to this report of this connection is stored; one not sent is ignored. O(that).
+
+        Less than before says that the store was lost: all totals are said again.
+        """
+        if sequence < self._acknowledged:
+            self._acknowledged = self._follows = self._whole = 0
+            self._backlog.unlearn()
+        elif self._acknowledged < sequence <= self._follows:
             self._acknowledged = sequence
             self._backlog.acknowledge(sequence)
 

@@ -25,13 +25,17 @@ clock decides, except that processes which started after the loss was noticed ne
 Where the store went back, the totals that were heard in this run keep their marks, since these are
 above whatever was heard before; those of the store itself are dropped.
 
+Processes are asked to say all again, by an acknowledgement of nothing: that sets the marks of idle
+paths before anything more is counted there.
+
 What is owed to processes, an acknowledgement or the removal of their files, is owed from the moment
 at which a batch is taken, and is due once a batch is persisted: `take_due` hands it out then. A
 batch that failed is in the next one, so what it owed is due with that.
 
-Known anomalies. What was counted between a lost replica's last words and a baseline is missing. An
-exit file that was taken in while the store could not be written is counted again if the store is
-then lost as well.
+Known anomalies. What was counted between a lost replica's last words and a baseline is missing;
+where the store went back, also the next count of an idle path whose process was acknowledged anew
+before it saw that it was asked. An exit file that was taken in while the store could not be written
+is counted again if the store is then lost as well.
 """
 
 from __future__ import annotations
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
     from shardlog.crdt.replication.messages import Report
     from shardlog.crdt.state import State
 
-REPLACED_MAX = 100
+REPLACED_MAX = 32
 """How many lost replicas are named, the newest: each heartbeat says them."""
 
 
@@ -108,6 +112,8 @@ class Ledger:
         """A process is there, so it is not one that was closed and forgotten. O(1)."""
         if process not in self.lines:
             self._move(process, UNHEARD)
+            if self._may_be_counted(process):
+                self._owed[process] = Acknowledge(process, 0)
 
     def hear(self, process: str, sequence: int) -> None:
         """A report of a process has come: its first may set its baseline. O(1)."""
@@ -115,7 +121,7 @@ class Ledger:
             return
         self._first[process] = sequence
         line = self.lines.get(process, UNHEARD)
-        if 0 < self.identity.lost_ns >= started_ns(process) and not line.baseline:
+        if self._may_be_counted(process) and not line.baseline:
             self._move(process, line._replace(baseline=max(sequence, 1)))
             self._is_dirty = True
 
@@ -253,6 +259,7 @@ class Ledger:
         self._unheard = {}
         for process, line in self.lines.items():
             self._move(process, line._replace(baseline=self._first.get(process, 0)))
+            self._owed[process] = Acknowledge(process, 0)
         self.identity = self._dirty_identity = Identity(
             successor, lost_ns, why, tuple(replaces)[-REPLACED_MAX:]
         )
@@ -306,6 +313,10 @@ class Ledger:
         self._dirty_closed = [*batch.closed, *self._dirty_closed]
         self._dirty_identity = batch.identity or self._dirty_identity
         self._is_dirty = True
+
+    def _may_be_counted(self, process: str) -> bool:
+        """Whether a replica that was lost may have heard of a process."""
+        return 0 < self.identity.lost_ns >= started_ns(process)
 
     def _put(self, entry: Entry) -> None:
         self._state.put(self.replica, entry)

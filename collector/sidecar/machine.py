@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 SidecarEffect = Persist | Name | Publish | Answer | Confirm | Log
 
 MS = 1_000_000
+WHY_CHARACTERS_MAX = 500
 LOST = "the store was lost: what was counted and not sent on by then may be missing"
 WENT_BACK = "the store went back in time: what was counted since then may be missing"
 
@@ -322,5 +323,5 @@ class Sidecar:
             now_ns,
             self._presence.watermark_ns(now_ns),
             self.refused,
-            identity._replace(lower_bound="; ".join(whys)),
+            identity._replace(lower_bound="; ".join(whys)[:WHY_CHARACTERS_MAX]),
         )

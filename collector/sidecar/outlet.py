@@ -3,8 +3,8 @@
 The version of its replica counts the fragments that it published. A store that was once further
 went back in time: whoever asks for a snapshot says how far it knows the replica, by which run. What
 is beyond the version at which the next run opened the store is no more in it. To compare with the
-version of now would be wrong: the store has gone on since. A run that the store does not know, as
-it began after the copy was made, is compared with the first that it knows.
+version of now would be wrong: the store has gone on since. A run that the store does not know began
+after the copy was made, and is compared with the first that it knows.
 """
 
 from __future__ import annotations

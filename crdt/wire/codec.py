@@ -29,6 +29,7 @@ from shardlog.crdt.wire.schema import (
     NAME_BYTES_MAX,
     PATH_CHARACTERS_MAX,
     PATH_KEYS_MAX,
+    TEXT_CHARACTERS_MAX,
     VERSION,
     Message,
 )
@@ -160,6 +161,7 @@ def _check_stream(message: StreamMessage) -> None:
     if isinstance(message, Heartbeat):
         for status in message.hosts:
             _check_names(status.host, status.replica, *status.replaces)
+            _require(len(status.lower_bound) <= TEXT_CHARACTERS_MAX, "a reason too long")
     else:
         body = message.body
         if isinstance(body, Changes):

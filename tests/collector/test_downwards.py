@@ -39,6 +39,10 @@ def erase(tree: Tree, host: int, path: str, at_ns: int) -> None:
     tree.deliver(host, Report(process, 1, tree.now_ns, False, [], [Erase(path, at_ns, 0)], []))
 
 
+def states(tree: Tree) -> list[State]:
+    return [*(s.state for s in tree.sidecars), *(a.state for a in tree.aggregators)]
+
+
 def digests(tree: Tree) -> set[str]:
     return {node.state.digest() for node in tree.aggregators}
 
@@ -63,8 +67,8 @@ def test_no_host_forgets_its_part_while_another_writes(
     assert tree.sidecars[0].state.counters("intents/own") == []
     tree.run(110_000)
     tree.heal()
-    for node in (*tree.sidecars, *tree.aggregators):
-        assert node.state.at_and_below("intents/shared") == []
+    for state in states(tree):
+        assert state.at_and_below("intents/shared") == []
     assert tree.aggregators[-1].state.total(TOTAL) == tree.counted
     assert len(digests(tree)) == 1 or shape is REGIONS
 
@@ -147,8 +151,8 @@ def random_run(seed: int) -> None:
     tree.run(110_000)
     tree.heal()
     assert len(digests(tree)) == 1
-    for node in (*tree.aggregators, *tree.sidecars):
-        assert {p.split("/")[1] for p in node.state.at_and_below("intents")} <= {"~"}
+    for state in states(tree):
+        assert {p.split("/")[1] for p in state.at_and_below("intents")} <= {"~"}
     assert tree.aggregators[0].state.total(TOTAL) == tree.counted
 
 
