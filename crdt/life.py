@@ -6,10 +6,15 @@ child, which inherits descriptors, does not inherit it. The collector writes int
 acknowledgement that PUSH does not give: the sequence of the last report that its store has. What a
 process could not have acknowledged at its end it leaves in an exit file of the same name.
 
-    NAME.life    8 bytes, the acknowledged sequence, big-endian; then the process id, UTF-8
-    NAME.exit    frames, each behind its length in 4 bytes, big-endian; written aside and renamed
+After the clock has stepped back, the stamps of a blade may lead it. Then the collector makes known
+how far they have come, so that the blade's next process starts above its predecessor's.
 
-NAME is a hash of the process id, which may hold characters that a file name may not.
+    NAME.life     8 bytes, the acknowledged sequence, big-endian; then the process id, UTF-8
+    NAME.exit     frames, each behind its length in 4 bytes, big-endian; written aside and renamed
+    BLADE.stamp   8 bytes, a stamp above all of the blade's, big-endian; written aside and renamed
+
+NAME is a hash of the process id, which may hold characters that a file name may not, and BLADE one
+of the blade's name.
 """
 
 from __future__ import annotations
@@ -17,8 +22,10 @@ from __future__ import annotations
 import hashlib
 
 ACKNOWLEDGED_BYTES = 8
+STAMP_BYTES = 8
 LIFE = ".life"
 EXIT = ".exit"
+STAMP = ".stamp"
 
 
 def life_folder(listen: str) -> str | None:
@@ -33,7 +40,7 @@ def life_folder(listen: str) -> str | None:
 
 
 def life_name(process: str) -> str:
-    """The name of a process' files, without what comes behind the dot. O(len).
+    """The name of the files of a process, or a blade, without what is behind the dot. O(len).
 
     >>> life_name("scraper-1@node-7:6f1c:4711:17:9b1d")
     '4fd29f94ee533fa0aa3c84d4'
@@ -59,6 +66,25 @@ def read_life(data: bytes) -> tuple[str, int]:
         raise ValueError(f"a life file of {len(data)} bytes")
     head, process = data[:ACKNOWLEDGED_BYTES], data[ACKNOWLEDGED_BYTES:]
     return process.decode(), int.from_bytes(head, "big")
+
+
+def stamp_bytes(stamp: int) -> bytes:
+    """What a stamp file holds. O(1)."""
+    return stamp.to_bytes(STAMP_BYTES, "big")
+
+
+def read_stamp(data: bytes) -> int:
+    """The stamp that a stamp file holds. O(1).
+
+    >>> read_stamp(stamp_bytes(42))
+    42
+
+    Raises:
+        ValueError: it is cut off.
+    """
+    if len(data) != STAMP_BYTES:
+        raise ValueError(f"a stamp file of {len(data)} bytes")
+    return int.from_bytes(data, "big")
 
 
 def pack_frames(frames: list[bytes]) -> bytes:

@@ -13,9 +13,10 @@ the totals until its first heartbeat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+from shardlog.collector.aggregator.clock_offset import ClockOffset
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.replication.follower import Follower
@@ -52,6 +53,7 @@ class _Source:
     follower: Follower
     host: str = ""
     watermark_ns: int = 0
+    clock: ClockOffset = field(default_factory=ClockOffset)
 
 
 class Aggregator:
@@ -104,6 +106,7 @@ class Aggregator:
         if isinstance(message, Heartbeat) and message.hosts:
             source.host = message.hosts[0].host
             source.watermark_ns = message.hosts[0].watermark_ns
+            source.clock.hear(message.at_ns, now_ns)
         source.follower.receive(message, now_ns)
         self._obey(source.follower)
 
@@ -129,14 +132,13 @@ class Aggregator:
         """How complete each host's part is. O(hosts)."""
         statuses: list[HostStatus] = []
         for name, source in self._sources.items():
-            heard_ns = source.follower.heard_ns
+            status: Literal["live", "syncing", "stale"] = "live"
             if source.follower.is_stale(now_ns):
-                status = HostStatus(source.host, name, "stale", heard_ns, source.watermark_ns)
+                status = "stale"
             elif source.follower.phase != "live":
-                status = HostStatus(source.host, name, "syncing", heard_ns, source.watermark_ns)
-            else:
-                status = HostStatus(source.host, name, "live", heard_ns, source.watermark_ns)
-            statuses.append(status)
+                status = "syncing"
+            said = (source.host, name, status, source.follower.heard_ns, source.watermark_ns)
+            statuses.append(HostStatus(*said, offset_ns=source.clock.offset_ns))
         return statuses
 
     def next_timer_ns(self) -> int:

@@ -8,7 +8,8 @@ Theory of operation. The collector's store is one replica of the cluster's count
 Reports are taken in one after the other; `take_effects` closes the batch. Its effects are to be
 obeyed in order: Persist (one transaction: marks, lines, closed ids, entries and registers, those
 that are gone too) BEFORE Publish, so that nothing is seen that a restart would take back, and
-Answer last, so that a snapshot holds nothing that was not published.
+Answer last, so that a snapshot holds nothing that was not published. Lead comes behind Persist, but
+does not wait for its success: what goes on in memory alone is to be written above as well.
 
 Whether Persist succeeded is told at once, before anything more is handed in. `persisted` returns
 what is due from then on, to be obeyed: Acknowledge, which lets a process forget what it sent, and
@@ -28,9 +29,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Acknowledge, Persist, Remove, Restored
+from shardlog.collector.batch import Acknowledge, Lead, Persist, Remove, Restored
 from shardlog.collector.sidecar.admission import Admission
 from shardlog.collector.sidecar.forgetting import Forgetting, Piece
+from shardlog.collector.sidecar.leads import Leads
 from shardlog.collector.sidecar.ledger import Ledger
 from shardlog.collector.sidecar.notes import Notes
 from shardlog.collector.sidecar.outlet import Channel, Outlet
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from shardlog.crdt.delta import Value
     from shardlog.crdt.replication.messages import Report
 
-SidecarEffect = Persist | Publish | Answer | Log
+SidecarEffect = Persist | Lead | Publish | Answer | Log
 
 
 class Sidecar:
@@ -71,7 +73,8 @@ class Sidecar:
         self._forgetting = Forgetting(
             self.state, self._ledger, self._presence, self._notes, config.retention, bytes_max
         )
-        self._admission = Admission(self.state, config, self._forgetting, self._notes)
+        self._leads = Leads(self._notes)
+        self._admission = Admission(self.state, config, self._forgetting, self._leads, self._notes)
         self._outlet = Outlet(
             config, self.state, self.replica, restored.version, epoch=epoch, bytes_max=bytes_max
         )
@@ -180,7 +183,10 @@ class Sidecar:
         """Beat; see who has gone silent. O(processes). Steps of the clock do no harm."""
         if self._tick_ns <= now_ns < self._outlet.next_heartbeat_ns:
             return
+        if now_ns < self._tick_ns:
+            self._leads.survey(self.state.map, now_ns)
         self._tick_ns = now_ns
+        self._leads.handle_timer(now_ns)
         self._notes.say(self._presence.tick(now_ns), now_ns)
         for process, was_final in list(self._presence.over(now_ns)):
             if not was_final or self.said_last(process):
@@ -191,7 +197,7 @@ class Sidecar:
         self._beat("serve", now_ns)
 
     def take_effects(self) -> list[SidecarEffect]:
-        """Close the batch: Persist, then Publish, then Answer; Log last. O(what changed)."""
+        """Close the batch: Persist, Lead, Publish, Answer; Log last. O(what changed)."""
         if not self._has_swept:
             self._sweep(self._tick_ns)
         effects: list[SidecarEffect] = []
@@ -205,6 +211,7 @@ class Sidecar:
             registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
             self._dirty_registers = {}
             effects.append(self._ledger.take_dirty(self._outlet.version, registers))
+        effects += self._leads.take_effects()
         effects += self._outlet.take_effects(fragments, touched)
         effects += self._notes.take_logs()
         return effects
@@ -228,6 +235,7 @@ class Sidecar:
                         statuses[process] = leaf.value
         for process, status in statuses.items():
             self._presence.expect(process, status, now_ns)
+        self._leads.survey(self.state.map, now_ns)
         self._forgetting.watch(self.state.take_touched())
 
     def _sweep(self, now_ns: int) -> None:

@@ -15,7 +15,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from shardlog.collector import follow
-from shardlog.collector.batch import Persist
+from shardlog.collector.batch import Lead, Persist
 from shardlog.collector.service import (
     one_line,
     raise_files_limit,
@@ -235,6 +235,9 @@ class _Shell:
         match effect:
             case Persist():
                 self._persist(effect)
+            case Lead():
+                if self._watch is not None:
+                    self._watch.obey([effect])
             case Publish(channel, message):
                 publisher = self._publishers.get(channel)
                 if publisher is not None:
