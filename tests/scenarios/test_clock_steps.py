@@ -23,6 +23,8 @@ from tests.scenarios.processes import running
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from shardlog.crdt.replication.messages import Report
+
 HOUR = 3600 * 10**9
 START = """if True:
     import sys, time
@@ -59,6 +61,12 @@ def process(endpoint: str, rest: str, offset_ns: int = 0) -> Generator[subproces
     finally:
         child.kill()
         child.communicate()
+
+
+def left(folder: Path) -> list[Report]:
+    """What exit files say, of whatever endpoint in the folder."""
+    frames = (unpack_frames(path.read_bytes()) for path in folder.glob(f"*/*{EXIT}"))
+    return [decode_report(frame) for found in frames for frame in found]
 
 
 @pytest.mark.parametrize("link", ["ipc", "tcp"])
@@ -105,20 +113,31 @@ def test_without_a_collector_each_id_leaves_an_exit_file(tmp_path: Path) -> None
     print(clock() - {2 * HOUR}, flush=True)
     """
     started_ns = time.time_ns()
-    endpoint = f"ipc://{tmp_path}/c.sock"
-    folder = Path(life_folder(endpoint) or "")
-    late_ns = int(run(endpoint, rest))
-    reports = [
-        decode_report(frame)
-        for path in folder.glob(f"*{EXIT}")
-        for frame in unpack_frames(path.read_bytes())
-    ]
+    late_ns = int(run(f"ipc://{tmp_path}/c.sock", rest))
+    reports = left(tmp_path)
     totals = {t.amount: t.last for report in reports for t in report.totals if t.path == "n"}
 
-    assert len({report.process for report in reports}) == len([*folder.glob(f"*{LIFE}")]) == 2
+    assert len({report.process for report in reports}) == len([*tmp_path.glob(f"*/*{LIFE}")]) == 2
     assert all(report.final for report in reports)
     assert set(totals) == {3, 1}
     assert totals[1] <= late_ns < started_ns <= totals[3]
+
+
+def test_what_was_logged_right_before_a_step_is_stamped_by_the_new_clock(tmp_path: Path) -> None:
+    """It waits for the handler's thread, which reads the clock after the step: two hours less."""
+    rest = f"""
+    import threading
+    caller = threading.get_ident()
+    time.time_ns = lambda: clock() + {2 * HOUR} * (threading.get_ident() == caller)
+    for what in ("1", "2", "3"):
+        say(what)
+        handler.flush()
+    """
+    run(f"ipc://{tmp_path}/c.sock", rest)
+    (report,) = left(tmp_path)
+
+    assert [total.amount for total in report.totals if total.path == "n"] == [6]
+    assert max(write.stamp for write in report.writes) <= time.time_ns()
 
 
 def test_next_process_of_a_blade_wins_over_its_predecessor_when_the_clock_stepped_back() -> None:
