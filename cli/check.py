@@ -21,7 +21,7 @@ from shardlog.crdt.config import CONFIG_VARIABLE, VARIABLE_PREFIX, VARIABLES, Co
 from shardlog.crdt.endpoint import AGGREGATOR_SERVE, check_address, collector_listen
 from shardlog.crdt.errors import ConfigError, Unreachable
 from shardlog.monitor import connect
-from shardlog.monitor.views import iso_utc
+from shardlog.monitor.views import clock_remark, iso_utc
 
 TIMEOUT_S = 3.0
 LIBZMQ_OLDEST = (4, 3, 5)
@@ -155,6 +155,8 @@ def _served(url: str) -> Iterator[Finding]:
         yield _hosts(url, len(hosts))
         live = {host.host for host in hosts if host.status == "live"}
         for host in hosts:
+            if remark := clock_remark(host):
+                yield Finding(f"host {printable(host.host)}", "wrong", remark)
             if host.status not in ("live", "replaced"):
                 says = f"{host.status}, last heard {iso_utc(host.since_ns)}; "
                 if host.host in live:

@@ -113,6 +113,14 @@ class Acknowledge:
 
 
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """Effect: make known that the stamps of a blade lead the clock, and are below this one."""
+
+    blade: str
+    stamp: int
+
+
+@dataclass(frozen=True, slots=True)
 class Remove:
     """Effect: remove the life file and the exit file of a process: the store has all of it."""
 

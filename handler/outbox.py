@@ -24,7 +24,9 @@ Times. `now_ns` is a reading of a monotonic clock, for intervals; `wall_ns` is w
 of, and may jump.
 
 Known anomalies. Without a life file, registers that were sent longer than the window before the
-link broke and yet were not read by the receiver are lost with it; totals never are.
+link broke and yet were not read by the receiver are lost with it; totals never are. After a step
+back of the clock by more than an hour, registers and floors that did not arrive before it are
+refused by the collector, and counted.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class Outbox:
     """The buffer of one process: `receive` shards, send each `next_report`, `put_back` what failed.
 
     It starts unconnected; the first report is due when `receive_connected` was called. `has_life`
-    is to be set where there is a life file, that is, where acknowledgements come from.
+    is to be set where there is a life file, that is, where acknowledgements come from. Once its
+    `clock` is ahead of the wall clock, it is to be closed, and another to go on for it.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Outbox:
         pace: Pace = Pace(),  # noqa: B008
     ) -> None:
         self.process = process
+        self.clock = StampClock()
         self.connected = False
         self.has_life = False
         self.refused: dict[str, int] = {}
@@ -81,7 +85,6 @@ class Outbox:
         self._presence_path = path_text((RESERVED, "presence", blade, process))
         self._health_path = path_text((RESERVED, "health", "blade", blade))
         self._pace = pace
-        self._clock = StampClock()
         self._backlog = Backlog(limits)
         self._sequence = self._acknowledged = 0
         self._follows = 0  # the last report on this connection
@@ -93,7 +96,7 @@ class Outbox:
 
     def receive(self, shard: Shard) -> None:
         """Take in a shard: its erases, then its writes, then its counts. O(leaves + dropped)."""
-        clock, backlog, time_ns = self._clock, self._backlog, shard.time_ns
+        clock, backlog, time_ns = self.clock, self._backlog, shard.time_ns
         for reason, (times, sample) in shard.refused.items():
             self.refuse(reason, times, sample, time_ns)
         if shard.erases:
@@ -111,7 +114,7 @@ class Outbox:
 
     def refuse(self, reason: str, times: int, sample: str, wall_ns: int) -> None:
         """Count what was turned away; the first sample of each reason is named in the state."""
-        stamp = self._clock.stamp(wall_ns)
+        stamp = self.clock.stamp(wall_ns)
         if reason not in self.refused:
             self._say(f"{self._health_path}/{path_text(('first', reason))}", stamp, sample)
         self.refused[reason] = self.refused.get(reason, 0) + times
@@ -242,7 +245,7 @@ class Outbox:
 
     def _check(self, path: str, reason: str | None) -> None:
         if reason is not None:
-            self.refuse(reason, 1, path, self._clock.last_ns)
+            self.refuse(reason, 1, path, self.clock.last_ns)
 
     def _say(self, path: str, stamp: int, value: Value) -> None:
         if type(value) is str:
@@ -250,6 +253,8 @@ class Outbox:
         self._backlog.write(Write(path, stamp, 0, value), own=True)
 
     def _say_presence(self, status: str, wall_ns: int) -> None:
-        stamp = self._clock.stamp(wall_ns)
+        if self.clock.is_ahead(wall_ns):
+            return  # it would be refused; who reads a final report says bye for it
+        stamp = self.clock.stamp(wall_ns)
         for key, value in {**self._presence, "status": status}.items():
             self._say(f"{self._presence_path}/{key}", stamp, value)

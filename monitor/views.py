@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
     from shardlog.crdt.delta import Value
     from shardlog.crdt.path import Key, Keys
+    from shardlog.crdt.replication.messages import HostStatus
     from shardlog.monitor.replica import Shown
 
+SECOND = 10**9
 PRESENCE = f"{RESERVED}/presence/*/*/*"
 """Selects {blade}/{process}/{host, pid, started, status, heard}."""
 
@@ -52,6 +54,20 @@ def blades(rows: Iterable[tuple[Keys, Shown]]) -> list[Blade]:
         found.append((_number(said.get("started")) or 0, row))
     found.sort(key=lambda item: (item[1]["blade"], item[0], item[1]["process"]))
     return [row for _, row in found]
+
+
+def clock_remark(host: HostStatus) -> str:
+    """What is to be said of a host whose clock is more than 1 s off, "" of others. O(1).
+
+    >>> from shardlog.crdt.replication.messages import HostStatus
+    >>> clock_remark(HostStatus("node-2", "r", "live", 0, 0, offset_ns=-3_601_200_000_000))
+    'its clock is 3601 s behind that of the aggregator'
+    """
+    off_ns = abs(host.offset_ns)
+    if off_ns <= SECOND:
+        return ""
+    way = "behind" if host.offset_ns < 0 else "ahead of"
+    return f"its clock is {off_ns // SECOND} s {way} that of the aggregator"
 
 
 def iso_utc(at_ns: int) -> str:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shardlog.collector.aggregator.clock_offset import ClockOffset
 from shardlog.crdt.replication.follower import MISSED_HEARTBEATS
 from shardlog.crdt.replication.messages import HostStatus, run_of
 
@@ -53,6 +54,8 @@ class Route:
     said: HostStatus | None = None
     settling: str = ""
     lower_bound: str = ""
+    clock: ClockOffset = field(default_factory=ClockOffset)
+    """How far the clock of its other end is off."""
 
     def status(self, now_ns: int) -> Literal["live", "syncing", "stale"]:
         """How complete what comes on it is, as far as the route goes."""
@@ -79,6 +82,7 @@ class Known:
     lower_bound: str = ""
     replaces: list[str] = field(default_factory=list[str])
     retention: str = ""
+    offset_ns: int = 0
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
     is_altered: bool = False
     """Whether its part here may be another than its owner's at the same version."""
@@ -115,6 +119,7 @@ class Roll:
 
     def hear(self, replica: str, route: Route, message: Heartbeat, now_ns: int) -> None:
         """Take in what a heartbeat says of its host and of whoever sends it. O(hosts in it)."""
+        route.clock.hear(message.at_ns, now_ns)
         route.settling, route.lower_bound = message.settling, message.lower_bound
         said = next((status for status in message.hosts if status.replica == replica), None)
         if said is None:
@@ -125,6 +130,7 @@ class Roll:
         known.watermark_ns = max(known.watermark_ns, said.watermark_ns)
         known.lower_bound, known.retention = said.lower_bound, said.retention
         known.replaces = said.replaces
+        known.offset_ns = said.offset_ns + route.clock.offset_ns
         self._successors.update(dict.fromkeys(said.replaces, replica))
         if not route.follower.via:
             known.said_ns = max(known.said_ns + 1, said.since_ns)
@@ -210,6 +216,7 @@ class Roll:
             known.lower_bound,
             known.replaces,
             known.retention,
+            known.offset_ns,
         )
 
     def statuses(self, now_ns: int) -> list[HostStatus]:

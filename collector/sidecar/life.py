@@ -27,10 +27,14 @@ from shardlog.crdt.life import (
     EXIT,
     LIFE,
     REPLICA,
+    STAMP,
+    STAMP_BYTES,
     life_name,
     read_life,
     read_replicas,
+    read_stamp,
     replica_bytes,
+    stamp_bytes,
     unpack_frames,
 )
 from shardlog.crdt.wire import codec
@@ -89,6 +93,7 @@ class LifeFolder:
     def __init__(self, folder: str) -> None:
         self.path = Path(folder)
         self._known: dict[str, _Known] = {}
+        self._stamps: list[str] = []
         self._descriptors: OrderedDict[str, int] = OrderedDict()
         self._replicas: tuple[str, ...] = ()
         try:
@@ -103,6 +108,7 @@ class LifeFolder:
         """All processes that have files, each once. O(files)."""
         lives: dict[str, int] = {}
         exits: set[str] = set()
+        self._stamps = []
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
@@ -111,6 +117,8 @@ class LifeFolder:
                         lives[name] = entry.inode()
                     elif suffix == EXIT and entry.is_file(follow_symlinks=False):
                         exits.add(name)
+                    elif suffix == STAMP and entry.is_file(follow_symlinks=False):
+                        self._stamps.append(name)
         except FileNotFoundError:  # as by what tidies up temporary folders
             with suppress(OSError):
                 self._make()
@@ -199,6 +207,25 @@ class LifeFolder:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def lead(self, blade: str, stamp: int) -> None:
+        """Make known a stamp that the blade's next process is to start above. O(1)."""
+        path = self.path / (life_name(blade) + STAMP)
+        aside = path.with_suffix(".tmp")
+        with suppress(OSError):
+            aside.write_bytes(stamp_bytes(stamp))
+            aside.replace(path)
+
+    def drop_stamps(self, now_ns: int) -> list[Bad]:
+        """Remove what the clock has caught up with, of what the last scan saw. O(that)."""
+        bad: list[Bad] = []
+        for name in self._stamps:
+            try:
+                if read_stamp(self._read(name + STAMP, STAMP_BYTES)) <= now_ns:
+                    (self.path / (name + STAMP)).unlink()
+            except (OSError, ValueError) as error:
+                bad += self._refuse(name + STAMP, error)
+        return bad
 
     def close(self) -> None:
         """Close all descriptors."""

@@ -8,7 +8,8 @@ Theory of operation. The collector's store is one replica of the cluster's count
 Reports are taken in one after the other; `take_effects` closes the batch. Its effects are to be
 obeyed in order: Persist (one transaction: marks, lines, closed ids, entries and registers, those
 that are gone too) BEFORE Publish, so that nothing is seen that a restart would take back, and
-Answer last, so that a snapshot holds nothing that was not published.
+Answer last, so that a snapshot holds nothing that was not published. Lead comes behind Persist, but
+does not wait for its success: what goes on in memory alone is to be written above as well.
 
 Whether Persist succeeded is told at once, before anything more is handed in. `persisted` returns
 what is due from then on, to be obeyed: Acknowledge, which lets a process forget what it sent, and
@@ -34,9 +35,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Acknowledge, Name, Persist, Remove, Restored
+from shardlog.collector.batch import Acknowledge, Lead, Name, Persist, Remove, Restored
 from shardlog.collector.sidecar.admission import Admission
 from shardlog.collector.sidecar.forgetting import Forgetting, Piece
+from shardlog.collector.sidecar.leads import Leads
 from shardlog.collector.sidecar.ledger import Ledger
 from shardlog.collector.sidecar.notes import Notes
 from shardlog.collector.sidecar.outlet import Channel, Outlet
@@ -53,8 +55,7 @@ if TYPE_CHECKING:
     from shardlog.crdt.delta import Value
     from shardlog.crdt.replication.messages import PassDown, Report
 
-SidecarEffect = Persist | Name | Publish | Answer | Confirm | Log
-
+SidecarEffect = Persist | Name | Lead | Publish | Answer | Confirm | Log
 MS = 1_000_000
 WHY_CHARACTERS_MAX = 500
 LOST = "the store was lost: what was counted and not sent on by then may be missing"
@@ -94,7 +95,8 @@ class Sidecar:
             restored.clocks,
             bytes_max,
         )
-        self._admission = Admission(self.state, config, self._forgetting, self._notes)
+        self._leads = Leads(self._notes)
+        self._admission = Admission(self.state, config, self._forgetting, self._leads, self._notes)
         self._outlet = Outlet(
             config,
             self.state,
@@ -233,7 +235,10 @@ class Sidecar:
         """Beat; see who has gone silent. O(processes). Steps of the clock do no harm."""
         if self._tick_ns <= now_ns < self._outlet.next_heartbeat_ns:
             return
+        if now_ns < self._tick_ns:
+            self._leads.survey(self.state.map, now_ns)
         self._tick_ns = now_ns
+        self._leads.handle_timer(now_ns)
         self._notes.say(self._presence.tick(now_ns), now_ns)
         for process, was_final in list(self._presence.over(now_ns)):
             if not was_final or self.said_last(process):
@@ -244,7 +249,7 @@ class Sidecar:
         self._beat("serve", now_ns)
 
     def take_effects(self) -> list[SidecarEffect]:
-        """Close the batch: Persist, Name, Publish, Answer; Log last. O(what changed)."""
+        """Close the batch: Persist, Name, Lead, Publish, Answer; Log last. O(what changed)."""
         request = self._outlet.went_back()
         if request is not None:
             self._notes.lost(
@@ -269,6 +274,7 @@ class Sidecar:
         if self._is_to_name:
             self._is_to_name = False
             effects.append(Name((self.replica, *self._ledger.identity.replaces)))
+        effects += self._leads.take_effects()
         effects += self._outlet.take_effects(fragments, touched)
         effects += self._notes.take_logs()
         return effects
@@ -292,6 +298,7 @@ class Sidecar:
                         statuses[process] = leaf.value
         for process, status in statuses.items():
             self._presence.expect(process, status, now_ns)
+        self._leads.survey(self.state.map, now_ns)
         self._forgetting.watch(self.state.take_touched())
 
     def _succeed(self, lost: Iterable[str], why: str) -> None:

@@ -15,7 +15,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from shardlog.collector import follow
-from shardlog.collector.batch import Name, Persist
+from shardlog.collector.batch import Lead, Name, Persist
 from shardlog.collector.service import (
     one_line,
     raise_files_limit,
@@ -278,6 +278,9 @@ class _Shell:
                 self._persist(effect)
             case Name(replicas):
                 self._name(replicas)
+            case Lead():
+                if self._watch is not None:
+                    self._watch.obey([effect])
             case Publish(channel, message):
                 publisher = self._publishers.get(channel)
                 if publisher is not None:

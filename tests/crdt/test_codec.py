@@ -104,7 +104,13 @@ ROW = st.builds(Row, PATH, st.sampled_from([0, 1, 2, 3]), VALUE, NATURAL, st.int
 CHANGES = st.builds(Changes, st.lists(NAME, min_size=1, max_size=2), st.lists(ROW, max_size=2))
 BODY = st.one_of(FRAGMENT, CHANGES)
 STATUS = st.builds(
-    HostStatus, NAME, NAME, st.sampled_from(["live", "syncing", "stale"]), NATURAL, NATURAL
+    HostStatus,
+    NAME,
+    NAME,
+    st.sampled_from(["live", "syncing", "stale"]),
+    NATURAL,
+    NATURAL,
+    offset_ns=st.integers(-(2**63), 2**63 - 1),
 )
 SEQUENCES = st.lists(NATURAL, min_size=1, max_size=3)
 DELTA = st.builds(Delta, NAME, NAME, st.integers(0, 63), NATURAL, BODY)

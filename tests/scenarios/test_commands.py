@@ -439,6 +439,27 @@ def test_check_tells_a_replaced_store_from_a_silent_host(server: Server) -> None
     assert findings["host node-1"][1].endswith("a collector with another store has taken its place")
 
 
+def test_check_and_blades_name_a_host_whose_clock_is_off(server: Server) -> None:
+    """By more than a second, either way; for `check` that is wrong, however live the host is."""
+    server.hosts = [
+        HostStatus(f"node-{n}", f"replica-{n}", "live", 0, 0, offset_ns=offset)
+        for n, offset in enumerate((0, -3_601_400_000_000, 2_000_000_000, 1_000_000_000))
+    ]
+    code, findings = check("--connect", server.url)
+    result = run("blades", "--connect", server.url)
+
+    assert code == 1
+    assert {subject: says for subject, (_, says) in findings.items() if "host" in subject} == {
+        "host node-1": "its clock is 3601 s behind that of the aggregator",
+        "host node-2": "its clock is 2 s ahead of that of the aggregator",
+    }
+    assert result.stderr == (
+        "node-1: its clock is 3601 s behind that of the aggregator\n"
+        "node-2: its clock is 2 s ahead of that of the aggregator\n"
+    )
+    assert run("blades", "--json", "--connect", server.url).stderr == ""
+
+
 def test_check_cannot_tell_where_no_host_is_heard(server: Server) -> None:
     """An aggregator that nobody sends to is no cluster that is fine."""
     server.hosts = []
