@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from shardlog.collector.aggregator.memory import Remember
 from shardlog.collector.aggregator.store import Store
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
     from shardlog.collector.aggregator.machine import Aggregator
     from shardlog.crdt.replication.messages import StreamMessage
     from shardlog.crdt.retention import Retention
+
+
+class Watcher(Protocol):
+    """Who follows what a node serves."""
+
+    node: int
+
+    def receive(self, message: StreamMessage) -> None:
+        """Take in what the node says."""
+        ...
 
 
 class Tree(Network):
@@ -54,6 +64,7 @@ class Tree(Network):
         """Whether no store of a node can be written."""
         self.written: list[Remember] = []
         self.logs: list[str] = []
+        self.watch: Watcher | None = None
         self._names: dict[str, int] = {}
         self.stores = {node: Store(str(folder / str(node))) for node in range(len(above)) if folder}
         super().__init__(len(feeds), 0, seed, loss, retention)
@@ -71,6 +82,12 @@ class Tree(Network):
     def kill(self, node: int) -> None:
         """Kill a node, and start it again."""
         self.aggregators[node] = self.start_node(node)
+
+    def _serve(self, node: int, message: StreamMessage) -> None:
+        """What a node says to those who watch it: to `watch`, if that is set."""
+        watch = self.watch
+        if watch is not None and watch.node == node:
+            self._send(("serve", node, 0), partial(watch.receive, message))
 
     def _transmit(self, host: int, message: Delta | Heartbeat) -> None:
         for node in self.feeds[host]:
@@ -90,6 +107,10 @@ class Tree(Network):
                         self._pass(node, parent, message)
                 case Answer("up", peer, message):
                     self._pass(node, int(peer), message)
+                case Publish("serve", message):
+                    self._serve(node, message)
+                case Answer("serve", _, message):
+                    self._serve(node, message)
                 case Log(text):
                     self.logs.append(text)
                 case Tell(child, _):

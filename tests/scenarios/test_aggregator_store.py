@@ -6,6 +6,8 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from shardlog.handler import ShardHandler, count
 from shardlog.monitor import connect
 from tests.helpers import eventually
@@ -13,6 +15,8 @@ from tests.scenarios.processes import Cluster, running
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from shardlog.monitor import Cluster as Monitor
 
 TOTAL = "jobs/*/n"
 
@@ -62,3 +66,57 @@ def test_a_killed_aggregator_serves_departed_hosts_at_once() -> None:
             assert monitor.total(TOTAL) == 20
             assert [host.status for host in monitor.hosts] == ["stale", "stale"]
             assert all(host.since_ns for host in monitor.hosts)
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+def test_a_total_never_goes_down_at_a_monitor(*, has_store: bool) -> None:
+    """I2: the aggregator is killed and started again while hosts count, with a store, or without
+    one where all its hosts return: a monitor that stays connected never shows less than it did."""
+    with running("node-1", "node-2") as cluster:
+        if has_store:
+            restart_with_store(cluster)
+        shown: list[float] = [0]
+
+        def look(monitor: Monitor) -> float:
+            shown.append(monitor.total(TOTAL))
+            assert shown[-1] >= shown[-2]
+            return shown[-1]
+
+        with (
+            connect(cluster.url) as monitor,
+            logger(cluster, "node-1") as one,
+            logger(cluster, "node-2") as two,
+        ):
+            counted = 0
+            for _ in range(2):
+                for job in range(20):
+                    add(one, job)
+                    add(two, job, 2)
+                    counted += 3
+                    look(monitor)
+                cluster.aggregator.kill()
+                for job in range(20):
+                    add(one, job)
+                    counted += 1
+                    look(monitor)
+                cluster.aggregator.start()
+                eventually(lambda: look(monitor) == counted, "all counts")  # noqa: B023
+            eventually(lambda: monitor.stale_since_ns is None, "the new run is followed")
+            assert monitor.note == ""
+
+
+def test_what_a_restarted_aggregator_lacks_stays_on_a_monitor_at_first() -> None:
+    """Without a store the aggregator lost a host that had left: the monitor keeps its counts, as
+    stale, and says why."""
+    with running("node-1", "node-2") as cluster, connect(cluster.url) as monitor:
+        for host in ("node-1", "node-2"):
+            with logger(cluster, host) as log:
+                add(log, 1)
+        eventually(lambda: monitor.total(TOTAL) == 2, "all counts")
+        eventually(lambda: len(monitor.hosts) == 2, "both hosts are told of")
+        cluster.collectors["node-2"].stop()
+        cluster.aggregator.kill()
+        cluster.aggregator.start()
+        eventually(lambda: "node-2" in monitor.note, "why is said")
+        assert monitor.stale_since_ns is not None
+        assert monitor.total(TOTAL) == 2
