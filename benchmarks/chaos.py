@@ -20,11 +20,12 @@ import random
 import statistics
 import sys
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from benchmarks.chaos_blade import PATTERN, counted_at
+from benchmarks.chaos_blade import PATTERN, Tally, counted_at
 from benchmarks.chaos_sight import Sight
 from benchmarks.chaos_storm import Storm, aggregator_has_store, cluster_of
 from benchmarks.report import Rows, about, goal, goal_rows, keep, show
@@ -102,14 +103,14 @@ def storm(
                 status.update(f"{name}: {now_s - began_s:.0f} of {seconds:.0f} s; killed: {killed}")
             storm.end()
             status.update(f"{name}: the last settles")
-            settle(lambda: storm.is_quiet() and all(is_right(run, view) for run in storm.runs))
+            settle(lambda: storm.is_quiet() and all(row["right"] for row in verdicts(storm, view)))
             totals = [view.total(PATTERN)]
             if name == "collapsed":
                 totals += collapse(status, storm, view)
         finally:
             storm.close()
             sight.close()
-        rows = [verdict(storm, run, view) for run in storm.runs]
+        rows = verdicts(storm, view)
         within, across = sort_dips(sight.dips, storm)
         return {
             "seconds": seconds,
@@ -118,7 +119,7 @@ def storm(
             "totals": totals,
             "expected": sum(row["arrived"] for row in rows),
             "refused": view.total("shardlog/health/**/refused/*"),
-            "records": sorted(view[("intents",)]),
+            "records": sorted(intents(view)),
             "looks": sight.looks,
             "dips": [vars(dip) for dip in within],
             "dips_after_aggregators": [vars(dip) for dip in across],
@@ -135,7 +136,7 @@ def collapse(status: Status, storm: Storm, view: View) -> list[float]:
         settle(lambda: view.total(PATTERN) == before)
         totals.append(view.total(PATTERN))
         status.update("collapsed: the last records go")
-        settle(lambda: set(view[("intents",)]) == {COLLAPSED})
+        settle(lambda: set(intents(view)) == {COLLAPSED})
         totals.append(view.total(PATTERN))
     return totals
 
@@ -147,23 +148,34 @@ def settle(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def arrived_of(run: Run, view: View) -> dict[str, int]:
-    """What arrived of a process, by intent."""
-    found: dict[str, int] = {}
-    for intent, said in view[("intents",)].items() if ("intents",) in view else ():
-        tries = said.get("resolution", {}).get(run.blade, {}).get("item_scraped", {})
-        found[intent] = sum(item["tries"] for item in tries.values())
+def intents(view: View) -> dict[str, Any]:
+    """All intents that a monitor shows now; an aggregator that has just started may show none."""
+    found: dict[str, Any] = view[()].get("intents", {})
     return found
 
 
-def is_right(run: Run, view: View) -> bool:
+def arrivals(view: View) -> dict[str, dict[str, int]]:
+    """What arrived, by blade and intent."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for intent, said in intents(view).items():
+        for blade, answer in said["resolution"].items():
+            found[blade][intent] = sum(item["tries"] for item in answer["item_scraped"].values())
+    return found
+
+
+def is_right(tally: Tally, arrived: dict[str, int], *, has_left: bool) -> bool:
     """Whether what arrived is what it must be, at each path that is left, and in all.
 
     Of a process that left: exactly what it counted. Of one that was killed: all that its collector
     had acknowledged, and nothing that it had not begun to count.
+
+    >>> tally = Tally(begun=1201, done=1200, flushed=900, stored=1100, first_ns=0, last_ns=1)
+    >>> is_right(tally, {"0": 1000, "1": 100}, has_left=False)
+    True
+    >>> is_right(tally, {"0": 999, "1": 200}, has_left=False)
+    False
     """
-    tally, arrived = run.tally, arrived_of(run, view)
-    least, most = (tally.done, tally.done) if run.has_left else (tally.stored, tally.begun)
+    least, most = (tally.done, tally.done) if has_left else (tally.stored, tally.begun)
     is_whole = COLLAPSED not in arrived
     return least <= sum(arrived.values()) <= most and all(
         (counted_at(int(intent), least) if is_whole else 0) <= n <= counted_at(int(intent), most)
@@ -172,9 +184,15 @@ def is_right(run: Run, view: View) -> bool:
     )
 
 
-def verdict(storm: Storm, run: Run, view: View) -> dict[str, Any]:
-    """What became of one process' counts."""
-    tally, arrived = run.tally, sum(arrived_of(run, view).values())
+def verdicts(storm: Storm, view: View) -> list[dict[str, Any]]:
+    """What became of the counts of each process."""
+    found = arrivals(view)
+    return [verdict(storm, run, found.get(run.blade, {})) for run in storm.runs]
+
+
+def verdict(storm: Storm, run: Run, by_intent: dict[str, int]) -> dict[str, Any]:
+    """What became of the counts of one."""
+    tally, arrived = run.tally, sum(by_intent.values())
     seconds = (tally.last_ns - tally.first_ns) / 1e9
     return {
         "blade": run.blade,
@@ -187,7 +205,7 @@ def verdict(storm: Storm, run: Run, view: View) -> dict[str, Any]:
         "unflushed": tally.done - tally.flushed,
         "unstored": tally.done - tally.stored,
         "per_s": round(tally.done / seconds) if seconds > 0.5 else None,
-        "right": is_right(run, view),
+        "right": is_right(tally, by_intent, has_left=run.has_left),
     }
 
 

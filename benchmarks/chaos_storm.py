@@ -29,8 +29,9 @@ PAUSE_S = 0.5
 AWAY_S = 1.0
 """How long a node is away that was killed, at most."""
 LEAVE_S = 10.0
-IN_DOUBT_S = 2.0
-"""What was handed over so shortly before a collector was killed, or after, may have been in it."""
+IN_DOUBT_S = 3.0
+"""What was handed over so shortly before a collector was killed may have been lost with it, and is
+said again within so long after its return."""
 
 
 class Outage(NamedTuple):
