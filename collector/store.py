@@ -2,8 +2,8 @@
 
 What is kept: the replica's name and version, per (process, path) the highest total heard, per
 process how far it was heard, the ids of those that have ended, the replica's own entries, and the
-registers and floors. WAL with synchronous=FULL: a commit is one append and one fsync. One collector
-locks a store for as long as it lives.
+registers and floors. WAL with synchronous=FULL: a commit is one append and one fsync. The file
+shrinks with what is in it. One collector locks a store for as long as it lives.
 
 A store that is damaged is set aside, under a name that says so, and a new one is begun. One that
 only can't be opened now, or was written by a later version, is left as it is: that is an error.
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 0.2
 """How long a commit waits for whoever else has the file, as a backup: the collector does not work
 meanwhile, and a batch that was not written is in the next one."""
+
+JOURNAL_BYTES_KEPT = 4 << 20
+"""About what SQLite's journal grows to between two checkpoints; what a large batch adds goes."""
 
 log = logging.getLogger("shardlog.collector")
 
@@ -188,7 +191,9 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._file, isolation_level=None, timeout=BUSY_SECONDS)
         try:
+            db.execute("pragma auto_vacuum = full")  # before anything is in the file
             db.execute("pragma journal_mode = wal")
+            db.execute(f"pragma journal_size_limit = {JOURNAL_BYTES_KEPT}")
             db.execute("pragma synchronous = full")
             (schema,) = db.execute("pragma user_version").fetchone()
             if schema > SCHEMA:
@@ -199,6 +204,8 @@ class Store:
             if schema < SCHEMA:
                 steps = "".join(STEPS[schema:])
                 db.executescript(f"begin; {steps} pragma user_version = {SCHEMA}; commit;")
+            if db.execute("pragma auto_vacuum").fetchone() == (0,):  # an earlier version's
+                db.execute("vacuum")
             if db.execute("select count(*) from replica").fetchone() == (0,):
                 db.execute("insert into replica values (?, 0, 0)", (secrets.token_hex(8),))
         except BaseException:

@@ -86,6 +86,7 @@ class State:
         self._left: dict[str, int] = {}
         self._homes: dict[str, str] = {}
         self._homes_max = 1000
+        self._gone = 0
 
     def write(self, path: str, stamp: int, writer: str, value: Value) -> bool:
         """Merge a register's write; whether it was news. Complexity: `LwwMap.write`."""
@@ -125,6 +126,8 @@ class State:
                 is_gone = True
             if is_gone:
                 self._touch_gone(path, cut)
+                self._gone += 1
+        self._compact()
 
     def put(self, replica: str, entry: Entry) -> None:
         """Set a replica's entry: the caller answers for the order. O(1) where the path exists."""
@@ -331,6 +334,14 @@ class State:
             kept = {mark.writer for marks in (leaves, floors) for mark in marks}
             self._homes = {writer: self._homes[writer] for writer in kept if writer in self._homes}
             self._homes_max = 2 * len(self._homes) + 1000
+
+    def _compact(self) -> None:
+        """Give back the memory of what was forgotten, once that is more than what is left."""
+        if self._gone > len(self.map.index) + len(self.cells):
+            self._gone = 0
+            self.map.compact()
+            self.cells = dict(self.cells)
+            self._cell_index.compact()
 
     def _is_of(self, replica: str) -> Callable[[str], bool]:
         """Whether a writer speaks through this replica. At the owner itself all writers do."""
