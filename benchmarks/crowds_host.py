@@ -6,6 +6,7 @@ import gc
 import resource
 import sqlite3
 import tracemalloc
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from shardlog.collector.batch import Persist
@@ -20,7 +21,6 @@ from shardlog.handler.shard import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from shardlog.crdt.replication.messages import Report
     from shardlog.crdt.retention import Retention
@@ -31,12 +31,14 @@ HOST = "node-1"
 
 
 class Size(NamedTuple):
-    """What a collector takes: of memory, and of its disk, all of it and what is free of that."""
+    """What a collector takes, in bytes: what it holds of memory, if that is traced, its resident
+    set, its store's file, and the journal of that.
+    """
 
     memory: int
-    rss: int
+    resident: int
     disk: int
-    free: int
+    journal: int
 
 
 class Host:
@@ -44,6 +46,8 @@ class Host:
 
     def __init__(self, folder: Path, retention: Retention) -> None:
         self.now_ns = START_NS
+        gc.collect()
+        self._others, _ = tracemalloc.get_traced_memory()
         self._folder = folder
         self._store = Store(str(folder))
         config = SidecarConfig(
@@ -75,16 +79,15 @@ class Host:
         """What it takes now. O(its objects)."""
         gc.collect()
         memory, _ = tracemalloc.get_traced_memory()
-        with sqlite3.connect(self._folder / "state.sqlite") as db:
+        file = self._folder / "state.sqlite"
+        journal = (self._folder / "state.sqlite-wal").stat().st_size
+        with sqlite3.connect(file) as db:
             db.execute("pragma wal_checkpoint(truncate)")
-            (page,), (pages,), (free,) = (
-                db.execute(f"pragma {what}").fetchone()
-                for what in ("page_size", "page_count", "freelist_count")
-            )
         db.close()
-        with open("/proc/self/statm") as statm:  # noqa: PTH123 - as small as can be
-            rss = int(statm.read().split()[1]) * resource.getpagesize()
-        return Size(memory, rss, pages * page, free * page)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return Size(
+            memory - self._others, pages * resource.getpagesize(), file.stat().st_size, journal
+        )
 
     def close(self) -> None:
         """Close the store."""
@@ -99,9 +102,9 @@ def outbox(blade: str, number: int, now_ns: int) -> Outbox:
     return said
 
 
-def reports(said: Outbox, paths: Iterable[str], now_ns: int) -> Iterator[Report]:
-    """What the process sends when it counts one at each of these paths."""
-    said.receive(Shard(now_ns, [], [], [(path, 1) for path in paths], {}, 0))
+def reports(said: Outbox, paths: Iterable[str], now_ns: int, n: int = 1) -> Iterator[Report]:
+    """What the process sends when it counts `n` at each of these paths."""
+    said.receive(Shard(now_ns, [], [], [(path, n) for path in paths], {}, 0))
     while (report := said.next_report(now_ns, now_ns)) is not None:
         yield report
         if not said.has_unsent():

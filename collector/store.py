@@ -94,13 +94,14 @@ class Store:
         (replica, version, watermark_ns) = self._db.execute(
             "select id, version, watermark_ns from replica"
         ).fetchone()
-        marks: dict[str, dict[str, Mark]] = {}
-        for process, path, generation, *parts in self._db.execute("select * from mark"):
-            marks.setdefault(process, {})[path] = Mark(generation, _amount(parts))
         entries = tuple(
             Entry(path, born, last, _amount(parts[:4]), _amount(parts[4:]), reset)
             for path, born, last, *parts, reset in self._db.execute("select * from entry")
         )
+        paths = {entry.path: entry.path for entry in entries}  # one text for all processes
+        marks: dict[str, dict[str, Mark]] = {}
+        for process, path, generation, *parts in self._db.execute("select * from mark"):
+            marks.setdefault(process, {})[paths.get(path, path)] = Mark(generation, _amount(parts))
         return Restored(
             replica=replica,
             version=version,

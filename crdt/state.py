@@ -336,8 +336,8 @@ class State:
             self._homes_max = 2 * len(self._homes) + 1000
 
     def _compact(self) -> None:
-        """Give back the memory of what was forgotten, once that is more than what is left."""
-        if self._gone > len(self.map.index) + len(self.cells):
+        """Give back the memory of what was forgotten, once that is 3 % of what is left."""
+        if 32 * self._gone > len(self.map.index) + len(self.cells):
             self._gone = 0
             self.map.compact()
             self.cells = dict(self.cells)

@@ -102,7 +102,7 @@ class Forgetting:
         if waiting:
             self._heap += waiting
             heapify(self._heap)
-        if forgotten > len(self._heap):
+        if 32 * forgotten > len(self._heap):
             self._watched = set(self._watched)  # a set that shrinks keeps its table
 
     def _is_alive(self, record: str, blades: set[str]) -> bool:

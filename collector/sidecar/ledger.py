@@ -95,6 +95,8 @@ class Ledger:
         mark, more = old.advance(total.generation, total.amount)
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
             return False
+        entry = self._state.cells.get(path, {}).get(self.replica)
+        path = path if entry is None else entry.path  # one text for all processes
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
         self._is_dirty = True
         return True
