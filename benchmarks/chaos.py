@@ -299,11 +299,15 @@ def summary(found: dict[str, Any]) -> dict[str, str]:
             f"{len(left)} ({sum(run['left_alone'] for run in left)})"
         ),
         "of these not exact": str(sum(not run["right"] for run in left)),
-        "killed at work": str(len(killed)),
+        "killed at work (beside a collector)": (
+            f"{len(killed)} ({sum(run['had_collector'] for run in killed)})"
+        ),
         "missing of a killed one, median (most)": (
             f"{statistics.median(missing):,.0f} ({max(missing):,})"
         ),
-        "beside a collector, median (most)": f"{statistics.median(beside):,.0f} ({max(beside):,})",
+        "of those beside a collector, median (most)": (
+            f"{statistics.median(beside):,.0f} ({max(beside):,})"
+        ),
         "missing in all": f"{sum(run['missing'] for run in runs):,}",
         "a monitor's looks at the total": f"{found['looks']:,}",
         "it went down": str(len(found["dips"])),
