@@ -36,7 +36,7 @@ from shardlog.crdt.retention import Retention
 from shardlog.crdt.wire import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from rich.status import Status
 
@@ -92,7 +92,7 @@ def main() -> int:
 
 
 @contextmanager
-def hosted(retention: Retention = RETENTION) -> Iterator[Host]:
+def hosted(retention: Retention = RETENTION) -> Generator[Host]:
     """A collector for as long as the block."""
     with tempfile.TemporaryDirectory(prefix="shardlog-") as folder:
         host = Host(Path(folder), retention)
@@ -102,7 +102,7 @@ def hosted(retention: Retention = RETENTION) -> Iterator[Host]:
             host.close()
 
 
-def crowd(processes: int, tell: Callable[[str], None]) -> dict[str, Size]:
+def crowd(processes: int, tell: Callable[[str], object]) -> dict[str, Size]:
     """What a collector takes when so many processes have gone."""
     sizes: dict[str, Size] = {}
     with hosted() as host:

@@ -101,7 +101,9 @@ class Store:
         paths = {entry.path: entry.path for entry in entries}  # one text for all processes
         marks: dict[str, dict[str, Mark]] = {}
         for process, path, generation, *parts in self._db.execute("select * from mark"):
-            marks.setdefault(process, {})[paths.get(path, path)] = Mark(generation, _amount(parts))
+            marks.setdefault(process, {})[paths.setdefault(path, path)] = Mark(
+                generation, _amount(parts)
+            )
         return Restored(
             replica=replica,
             version=version,
