@@ -23,6 +23,7 @@ def test_counts_are_exact_while_everything_is_killed() -> None:
     command = [sys.executable, "-m", "benchmarks.chaos", "--try", "--json"]
     storm = ["--seconds", "5", "--blades", "4"]
     done = subprocess.run([*command, *storm], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout, done.stderr
     report = json.loads(done.stdout)
 
     assert [row for row in report["goals"] if not row["met"]] == []
