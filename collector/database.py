@@ -1,8 +1,9 @@
 """A SQLite file in a folder: opened, locked, brought to the newest schema, set aside if damaged.
 
-WAL: a commit is one append. One process locks a folder for as long as it lives. A file that is
-damaged is set aside, under a name that says so, and a new one is begun. One that only can't be
-opened now, or was written by a later version, is left as it is: that is an error.
+WAL: a commit is one append. The file shrinks with what is in it. One process locks a folder for as
+long as it lives. A file that is damaged is set aside, under a name that says so, and a new one is
+begun. One that only can't be opened now, or was written by a later version, is left as it is: that
+is an error.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 0.2
 """How long a commit waits for whoever else has the file, as a backup: nothing else is done
 meanwhile, and a batch that was not written is in the next one."""
+
+JOURNAL_BYTES_KEPT = 4 << 20
+"""About what SQLite's journal grows to between two checkpoints; what a large batch adds goes."""
 
 log = logging.getLogger("shardlog.collector")
 
@@ -107,7 +111,9 @@ class Database:
         db = sqlite3.connect(self._file, isolation_level=None, timeout=BUSY_SECONDS)
         newest = len(self._steps)
         try:
+            db.execute("pragma auto_vacuum = full")  # before anything is in the file
             db.execute("pragma journal_mode = wal")
+            db.execute(f"pragma journal_size_limit = {JOURNAL_BYTES_KEPT}")
             db.execute(f"pragma synchronous = {self._synchronous}")
             (schema,) = db.execute("pragma user_version").fetchone()
             if schema > newest:
@@ -118,6 +124,8 @@ class Database:
             if schema < newest:
                 steps = "".join(self._steps[schema:])
                 db.executescript(f"begin; {steps} pragma user_version = {newest}; commit;")
+            if db.execute("pragma auto_vacuum").fetchone() == (0,):  # an earlier version's
+                db.execute("vacuum")
             self._begin(db)
         except BaseException:
             db.close()

@@ -157,13 +157,15 @@ def _load(db: sqlite3.Connection) -> Restored:
     replica, version, watermark_ns, lost_ns, lower_bound, replaces = db.execute(
         "select id, version, watermark_ns, lost_ns, lower_bound, replaces from replica"
     ).fetchone()
-    marks: dict[str, dict[str, Mark]] = {}
-    for process, path, generation, *parts in db.execute("select * from mark"):
-        marks.setdefault(process, {})[path] = Mark(generation, _amount(parts))
     entries = tuple(
         Entry(path, born, last, _amount(parts[:4]), _amount(parts[4:]), reset)
         for path, born, last, *parts, reset in db.execute("select * from entry")
     )
+    paths = {entry.path: entry.path for entry in entries}  # one text for all processes
+    marks: dict[str, dict[str, Mark]] = {}
+    for process, path, generation, *parts in db.execute("select * from mark"):
+        mark = Mark(generation, _amount(parts))
+        marks.setdefault(process, {})[paths.setdefault(path, path)] = mark
     return Restored(
         replica=replica,
         version=version,

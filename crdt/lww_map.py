@@ -206,6 +206,11 @@ class LwwMap:
         leaf, floor = self.leaves.get(path), self.floors.get(path)
         return max(leaf.stamp if leaf else 0, floor.stamp if floor else 0)
 
+    def compact(self) -> None:
+        """Give back the memory of what was dropped, see `PathIndex.compact`. O(n)."""
+        self.leaves, self.floors = dict(self.leaves), dict(self.floors)
+        self.index.compact()
+
     def is_visible(self, path: str) -> bool:
         """Whether the leaf that is stored at `path` shows. O(1)."""
         leaf = self.leaves.get(path)

@@ -127,6 +127,15 @@ class Parts:
         """Remove a part that has lost all it had. O(1)."""
         del self.of[replica]
 
+    def compact(self) -> None:
+        """Give back the memory of what was lost, see `PathIndex.compact`. O(n)."""
+        for part in self.of.values():
+            if part.map is not self.joined:
+                part.map.compact()
+        self.joined.compact()
+        self.counted.compact()
+        self._holders = dict(self._holders)
+
     def holders(self, top: str) -> Iterator[tuple[str, str]]:
         """(path, replica) of each register and floor at and below `top`. O(log n + such)."""
         for part in self.of.values():

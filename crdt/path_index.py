@@ -85,6 +85,10 @@ class PathIndex(PathList):
             else:
                 del self._below[prefix]
 
+    def compact(self) -> None:
+        """Give back the memory of what was removed: a dict that shrinks keeps its table. O(n)."""
+        self._below = dict(self._below)
+
     def has_below(self, path: str) -> bool:
         """Whether any path lies strictly below. O(1)."""
         return path in self._below

@@ -92,6 +92,7 @@ class State:
         self._mixed = False
         self._touched: dict[str, int] = {}
         self._left: dict[str, int] = {}
+        self._gone = 0
 
     def write(self, path: str, stamp: int, writer: str, value: Value) -> bool:
         """Merge a register's write; whether it was news. Complexity: `LwwMap.write`."""
@@ -123,6 +124,8 @@ class State:
                 self._remove(part, path)
                 gone[path] = cut
         self._touch_gone(gone)
+        self._gone += len(gone)
+        self._compact()
 
     def put(self, replica: str, entry: Entry) -> None:
         """Set a replica's entry: the caller answers for the order. O(1) where the path exists."""
@@ -441,6 +444,13 @@ class State:
                 self._mixed = self._meets_counter(path)
             self._touch(path, touched)
         return bool(touched)
+
+    def _compact(self) -> None:
+        """Give back the memory of what was forgotten, once that is 3 % of what is left."""
+        if 32 * self._gone > len(self.map.index) + len(self.cells):
+            self._gone = 0
+            self._parts.compact()
+            self.cells = dict(self.cells)
 
     def _erase(self, part: Part, path: str, floor: Floor) -> bool:
         touched = self._parts.erase(part, path, floor)

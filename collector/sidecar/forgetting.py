@@ -104,6 +104,7 @@ class Forgetting:
         if not self._heap or self._heap[0][0] >= now_ns:
             return
         waiting: list[tuple[int, Record]] = []
+        forgotten = 0
         blades = self._presence.blades()
         while self._heap and self._heap[0][0] < now_ns:
             at_ns, record = heappop(self._heap)
@@ -115,11 +116,14 @@ class Forgetting:
                 waiting.append((min(due_ns, now_ns + record.duration_ns), record))
                 continue
             self._watched.discard(record.path)
+            forgotten += 1
             if cut:
                 yield from self._forget(record, cut, now_ns)
         if waiting:
             self._heap += waiting
             heapify(self._heap)
+        if 32 * forgotten > len(self._heap):
+            self._watched = set(self._watched)  # a set that shrinks keeps its table
 
     def _is_alive(self, record: str, blades: set[str]) -> bool:
         """Whether it is a blade's own, or the presence of a process, that is still there."""

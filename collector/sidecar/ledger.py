@@ -130,7 +130,7 @@ class Ledger:
         old = self.marks.get(process, {}).get(total.path)
         if old is None:
             return total.generation > self.lines.get(process, UNHEARD).retired
-        if old == (total.generation, total.amount):
+        if (old.generation, old.amount) == (total.generation, total.amount):
             self._unheard.get(process, set()).discard(total.path)
         return old.advance(total.generation, total.amount)[0] != old
 
@@ -147,6 +147,8 @@ class Ledger:
             more = 0
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
             return False
+        entry = self._state.cells.get(path, {}).get(self.replica)
+        path = path if entry is None else entry.path  # one text for all processes
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
         self._unheard.get(process, set()).discard(path)
         self._is_dirty = True

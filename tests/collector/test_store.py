@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shardlog.collector.batch import UNHEARD, Closed, Identity, Line, Persist
+from shardlog.collector.database import JOURNAL_BYTES_KEPT
 from shardlog.collector.store import Store
 from shardlog.crdt.counter import Mark
 from shardlog.crdt.delta import Entry
@@ -267,6 +268,34 @@ def test_another_replica_takes_a_store_over(tmp_path: Path) -> None:
     assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (17, "why", ("older", old))
     assert (loaded.lines, loaded.entries) == ({"p": Line(4, 2, 9)}, ())
     assert len(loaded.registers) == len(BATCH.registers)
+
+
+@pytest.mark.parametrize("schema", [0, 1])
+def test_the_file_shrinks_with_what_is_in_it(tmp_path: Path, schema: int) -> None:
+    """After thousands of rows came and went a store is as large as before, also one that an earlier
+    version made; its journal keeps no more than its usual size.
+    """
+    if schema:
+        with sqlite3.connect(tmp_path / "state.sqlite") as db:
+            db.executescript(SCHEMA_1)
+        db.close()
+    store = Store(str(tmp_path))
+
+    def size() -> int:
+        with sqlite3.connect(tmp_path / "state.sqlite") as db:
+            db.execute("pragma wal_checkpoint")
+            (pages,) = db.execute("pragma page_count").fetchone()
+        db.close()
+        return int(pages)
+
+    before = size()
+    entries = tuple(Entry(f"some/rather/long/path/to/{n}", 1, 2, 3) for n in range(100_000))
+    store.commit(Persist(1, (), entries, ()))
+    assert size() > 10 * before
+    store.commit(Persist(2, (), (), (), gone=tuple(entry.path for entry in entries)))
+    assert size() <= before
+    store.commit(BATCH)
+    assert (tmp_path / "state.sqlite-wal").stat().st_size <= 2 * JOURNAL_BYTES_KEPT
 
 
 def test_what_ended_leaves_its_closed_id_and_nothing_else(tmp_path: Path) -> None:

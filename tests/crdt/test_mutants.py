@@ -314,8 +314,8 @@ MARKS = [
     ),
     Mutant(
         "a new generation goes on from the old",
-        "return Mark(generation, total), total",
-        "return Mark(generation, total), excess(total, self.amount)",
+        "return Mark(_shared(generation), total), total",
+        "return Mark(_shared(generation), total), excess(total, self.amount)",
     ),
 ]
 
