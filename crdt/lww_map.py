@@ -216,15 +216,22 @@ class LwwMap:
         leaf = self.leaves.get(path)
         return leaf is not None and not (leaf.is_scalar and self.index.has_below(path))
 
+    def floor_at(self, path: str) -> Floor:
+        """The floor at exactly this path, a scalar's too, `NO_FLOOR` if there is none. O(1)."""
+        leaf = self.leaves.get(path)
+        if leaf is not None and leaf.is_scalar:
+            return Floor(leaf.stamp, leaf.writer)
+        return self.floors.get(path, NO_FLOOR)
+
     def floor_over(self, path: str) -> int:
         """The newest stamp of a floor at the path or a strict prefix of it, 0 if none. O(depth)."""
         return self.newest_floor(path).stamp
 
     def newest_floor(self, path: str) -> Floor:
         """The newest floor at the path or a strict prefix of it, `NO_FLOOR` if none. O(depth)."""
-        newest = self._floor_at(path)
+        newest = self.floor_at(path)
         for prefix in ancestors(path):
-            newest = max(newest, self._floor_at(prefix))
+            newest = max(newest, self.floor_at(prefix))
         return newest
 
     def newest_floor_place(self, path: str) -> tuple[Floor, str]:
@@ -259,12 +266,6 @@ class LwwMap:
                 assert leaf[:2] >= floor, f"{path}: a leaf under its own floor"
             for mark in (leaf and leaf[:2], floor):
                 assert mark is None or not self._is_dominated(path, mark), f"{path}: dominated"
-
-    def _floor_at(self, path: str) -> Floor:
-        leaf = self.leaves.get(path)
-        if leaf is not None and leaf.is_scalar:
-            return Floor(leaf.stamp, leaf.writer)
-        return self.floors.get(path, NO_FLOOR)
 
     def _is_dominated(self, path: str, mark: tuple[int, str]) -> bool:
         for prefix in ancestors(path):

@@ -10,24 +10,24 @@ Each part is a map in normal form, see `shardlog.crdt.lww_map`, and joins what i
 did. The join of all parts is kept beside them. As long as parts only join, it joins the same. A
 part that loses a row is another matter: what the row had superseded or dominated in the join comes
 back. All of that lies at or below the row. So the row is taken out of the join, and what any part
-holds there is joined again: at the path alone for a `{}`, which dominates nothing, else below it
-too. What is joined already is joined without effect.
+holds there is joined again; where the floor is lower then, so is all that is held below. What is
+joined already is joined without effect.
 
 While one replica alone is known, as at its owner, its part is the join: nothing is kept twice.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from shardlog.crdt.lww_map import Leaf, LwwMap
+from shardlog.crdt.lww_map import LwwMap
 from shardlog.crdt.path import ancestors, is_within
 from shardlog.crdt.path_index import PathIndex, PathList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from shardlog.crdt.lww_map import Floor, Mark
+    from shardlog.crdt.lww_map import Floor, Leaf, Mark
 
 
 class Part:
@@ -43,6 +43,14 @@ class Part:
         self.map = map_
         self.counted = counted
         self.alone = (replica,)  # shared by all paths that nobody else holds
+
+
+class _Row(NamedTuple):
+    """What is joined at a path; `floor` is its scalar's, too."""
+
+    leaf: Leaf | None
+    erase: Floor | None
+    floor: Floor
 
 
 class Parts:
@@ -88,33 +96,34 @@ class Parts:
         self._note(part, news)
         return self.joined.join_floor(path, floor)
 
-    def lose(self, part: Part, lost: Mapping[str, list[Mark]]) -> list[str]:
-        """Drop what bears these marks from a part; the paths whose look may have changed.
+    def lose(self, part: Part, lost: Mapping[str, list[Mark]]) -> tuple[list[str], list[str]]:
+        """Drop what bears these marks from a part.
 
-        O((log n + depth) x lost), and what other parts hold below the floors among them.
+        Returned are the paths whose look may have changed, and those at which the join's floor is
+        lower than before. O((log n + depth + holders) x lost), and all that is held below these.
         """
+        gone: dict[str, _Row] = {}
         for path, marks in lost.items():
-            part.map.drop(path, marks)
-        gone: dict[str, bool] = dict.fromkeys(lost, False)
-        if part.map is not self.joined:
-            self._note(part, lost)
-            gone = {}
-            for path, marks in lost.items():
+            row = self._row(path)
+            dropped = part.map.drop(path, marks)
+            if part.map is not self.joined:
+                self._note(part, [path])
                 dropped = self.joined.drop(path, marks)
-                if dropped:
-                    gone[path] = any(type(m) is not Leaf or m.is_scalar for m in dropped)
-        touched = list(gone)
-        top = None
+            if dropped:
+                gone[path] = row
+        touched: list[str] = []
+        lowered: list[str] = []
         for path in sorted(gone):
-            touched += (p for p in ancestors(path) if p in self.joined.leaves)
-            if top is not None and is_within(path, top):
+            rejoined = self._rejoin(path)
+            row = self._row(path)
+            if row == gone[path]:
                 continue
-            touched += self._rejoin(path)
-            if gone[path]:
-                top = path
+            touched += (path, *(p for p in ancestors(path) if p in self.joined.leaves), *rejoined)
+            if row.floor < gone[path].floor and not (lowered and is_within(path, lowered[-1])):
+                lowered.append(path)
                 for below in self._held.below(path):
                     touched += self._rejoin(below)
-        return touched
+        return touched, lowered
 
     def rename(self, part: Part, replica: str) -> None:
         """Make a part that is alone that of another replica. O(1)."""
@@ -188,6 +197,10 @@ class Parts:
                 self._held.remove(path)
             elif replica in holders:
                 self._holders[path] = tuple(r for r in holders if r != replica)
+
+    def _row(self, path: str) -> _Row:
+        joined = self.joined
+        return _Row(joined.leaves.get(path), joined.floors.get(path), joined.floor_at(path))
 
     def _rejoin(self, path: str) -> list[str]:
         """Join again what any part holds at a path; what looks different by it. O(holders)."""

@@ -471,12 +471,13 @@ class State:
         self._touch_gone(gone)
 
     def _lose(self, part: Part, lost: Mapping[str, list[Mark]]) -> None:
-        for path in self._parts.lose(part, lost):
+        touched, lowered = self._parts.lose(part, lost)
+        for path in touched:
             if not self._mixed and self.cells and self.map.holds(path):
                 self._mixed = self._meets_counter(path)
             self._touch(path, [path])
-            if path in lost and self._cell_index.has_below(path):  # a floor may have hidden them
-                self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
+        for path in lowered:  # the floor may have hidden counters
+            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
 
     def _remove(self, part: Part, path: str) -> None:
         self._touch(path, [path])  # as long as it is there, as it may hide what is below

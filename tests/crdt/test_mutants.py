@@ -188,8 +188,8 @@ SNAPSHOT = [
 PART = [
     Mutant(
         "what others hold where a row is lost stays away",
-        "touched += self._rejoin(path)\n            if",
-        "pass\n            if",
+        "rejoined = self._rejoin(path)",
+        "rejoined = list[str]()",
     ),
     Mutant(
         "what a lost floor had dominated stays away",
@@ -198,13 +198,18 @@ PART = [
     ),
     Mutant(
         "a lost scalar is taken for a `{}`",
-        "any(type(m) is not Leaf or m.is_scalar for m in dropped)",
-        "any(type(m) is not Leaf for m in dropped)",
+        "joined.floor_at(path))",
+        'joined.floors.get(path, (0, "")))',
+    ),
+    Mutant(
+        "what is below the second of two floors that are lost is passed over",
+        "and not (lowered and is_within(path, lowered[-1])):",
+        "and not lowered:",
     ),
     Mutant(
         "what a part has lost stays in the join",
-        "dropped = self.joined.drop(path, marks)",
-        "dropped = list[Leaf]()",
+        "                dropped = self.joined.drop(path, marks)\n",
+        "",
     ),
     Mutant(
         "a part takes in only what is news to all",
@@ -225,8 +230,8 @@ PART = [
     ),
     Mutant(
         "a scalar above what is lost is not named",
-        "touched += (p for p in ancestors(path) if p in self.joined.leaves)",
-        "pass",
+        "(path, *(p for p in ancestors(path) if p in self.joined.leaves), *rejoined)",
+        "(path, *rejoined)",
     ),
     Mutant(
         "floors do not come back",
@@ -288,8 +293,8 @@ PRODUCT = [
     ),
     Mutant(
         "the counters that a lost floor had hidden are not named",
-        "if path in lost and self._cell_index.has_below(path):",
-        "if False:",
+        "for path in lowered:",
+        "for path in list[str]():",
     ),
     Mutant(
         "what comes back meets no counter",

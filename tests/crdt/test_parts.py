@@ -95,6 +95,22 @@ def test_what_a_forgotten_row_had_hidden_shows_again() -> None:
     assert set(state.take_touched()) >= {"r/1/a", "r/1/b", "r/1/n"}
 
 
+def test_a_floor_that_several_hold_goes_with_the_last_of_them() -> None:
+    """Until then nothing looks different, and nobody is told anything."""
+    state = State()
+    state.merge(Fragment("east", 0, 1, ["p"], [Write("r/1/a", 2, 0, 1)], [], []))
+    for replica in ("west", "north"):
+        state.merge(Fragment(replica, 0, 1, ["q"], [], [Erase("r/1", 5, 0)], []))
+    state.take_touched()
+    state.forget("north", "r/1", 5)
+    assert state.take_touched() == []
+    assert state.shown("r/1/a") is None
+    state.forget("west", "r/1", 5)
+
+    assert state.shown("r/1/a") is not None
+    assert set(state.take_touched()) >= {"r/1/a"}
+
+
 def test_what_a_forgotten_count_had_hidden_is_named() -> None:
     """Where a `{}` beside the count stays, too: a register below shows again."""
     state = State()
