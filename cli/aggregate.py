@@ -40,10 +40,23 @@ from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, AGGREGATOR_SERVE
     show_default="nowhere",
     help="Where all that was heard outlives a restart, of hosts that are gone too.",
 )
+@click.option(
+    "--peer",
+    metavar="ADDRESS",
+    multiple=True,
+    show_default="none",
+    help="The --listen of a twin: what hosts had said that are gone is fetched from it at the "
+    "start; may be given more than once.",
+)
 @click.option("--insecure", is_flag=True, help="Allow tcp addresses that other machines can reach.")
 @config_option("aggregate")
 def aggregate(
-    listen: str, serve: str, to: tuple[str, ...], store: str | None, insecure: bool
+    listen: str,
+    serve: str,
+    to: tuple[str, ...],
+    store: str | None,
+    peer: tuple[str, ...],
+    insecure: bool,
 ) -> None:
     """Compose the state of all hosts, and serve it to monitors.
 
@@ -51,4 +64,8 @@ def aggregate(
     ends it.
     """
     log_to_stderr("aggregate")
-    run(AggregatorConfig(listen=listen, serve=serve, to=to, store=store, insecure=insecure))
+    run(
+        AggregatorConfig(
+            listen=listen, serve=serve, to=to, store=store, peer=peer, insecure=insecure
+        )
+    )

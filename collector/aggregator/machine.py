@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from shardlog.collector.aggregator.memory import HEARD_NS, Host, Memory, Remember, Remembered
 from shardlog.collector.aggregator.roll import Known, Roll, Route, names_node
 from shardlog.collector.aggregator.settling import Settling
+from shardlog.collector.aggregator.twin import AnswerTwin, AskTwin, Fetched, Twin, chunk, roster
 from shardlog.collector.aggregator.upward import Upward
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.errors import LocalProtocolError
@@ -36,6 +37,8 @@ from shardlog.crdt.replication.messages import (
     Install,
     Log,
     Publish,
+    Roster,
+    RosterRequest,
     SnapshotChunk,
     SnapshotRequest,
     StreamMessage,
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 
-AggregatorEffect: TypeAlias = Remember | Publish | Answer | Ask | Log
+AggregatorEffect: TypeAlias = Remember | Publish | Answer | AnswerTwin | Ask | AskTwin | Log
 Channel: TypeAlias = Literal["up", "serve"]
 
 
@@ -107,6 +110,13 @@ class Aggregator:
         self._settling = Settling(
             self._roll, interval_ms=config.heartbeat_interval_ms, now_ns=now_ns
         )
+        self._twins = {
+            address: Twin(address, self._roll, self.state, rng=rng, now_ns=now_ns)
+            for address in config.peer
+        }
+        self._bytes_max = bytes_max
+        self._answers: list[AnswerTwin] = []
+        self._twin_asks: list[AskTwin] = []
 
     def receive(self, message: StreamMessage, now_ns: int) -> None:
         """Take in a message of a replica's stream. O(size), each item as `State.merge`."""
@@ -141,6 +151,28 @@ class Aggregator:
         elif self._up is not None:
             self._up.request(peer, request)
 
+    def request_of_twin(
+        self, peer: bytes, request: RosterRequest | SnapshotRequest, now_ns: int
+    ) -> None:
+        """Answer a twin: which replicas are known, or a chunk of one. O(replicas or chunk)."""
+        if isinstance(request, RosterRequest):
+            self._answers.append(AnswerTwin(peer, roster(self._roll, self.state, request, now_ns)))
+            return
+        answer = chunk(self._roll, self.state, self.node, request, self._bytes_max)
+        if answer is not None:
+            self._answers.append(AnswerTwin(peer, answer))
+
+    def receive_from_twin(self, address: str, message: Roster | SnapshotChunk, now_ns: int) -> None:
+        """Take in what the twin at an address answers. O(size)."""
+        if isinstance(message, SnapshotChunk) and (
+            not isinstance(message.body, Fragment) or message.body.replica != message.source
+        ):
+            self.refuse("body", f"the twin at {address} sent what none sends")
+            return
+        twin = self._twins[address]
+        twin.receive(message, now_ns)
+        self._obey_twin(twin, now_ns)
+
     def subscribed(self, channel: Channel, now_ns: int) -> None:
         """Somebody new follows: beat at once, so that they need not wait for the next beat.
 
@@ -166,7 +198,9 @@ class Aggregator:
         """When `handle_timer` is due."""
         timers = (route.follower.next_timer_ns() for _, route in self._roll.routes())
         up = [] if self._up is None else [self._up.next_timer_ns()]
-        return min([self._beat_ns, *up, *(timer for timer in timers if timer is not None)])
+        twins = (twin.next_timer_ns() for twin in self._twins.values())
+        due = [timer for timer in (*timers, *twins) if timer is not None]
+        return min([self._beat_ns, *up, *due])
 
     def handle_timer(self, now_ns: int) -> None:
         """Beat, and ask again for what did not come. O(routes). Steps of the clock do no harm."""
@@ -176,6 +210,9 @@ class Aggregator:
             key = (route.follower.via, replica)
             if key in self._syncing and route.follower.is_stale(now_ns):
                 self._end_sync(key)
+        for twin in self._twins.values():
+            twin.handle_timer(now_ns)
+            self._obey_twin(twin, now_ns)
         if self._memory is not None and self._memory.handle_timer(now_ns):
             for replica, known in self._roll.replicas.items():
                 if now_ns - known.heard_ns <= 2 * HEARD_NS:
@@ -200,9 +237,12 @@ class Aggregator:
         effects += self._beats
         effects += [] if self._up is None else self._up.take_effects()
         effects += (self._view.answer(*request) for request in self._requests)
+        effects += self._answers
         effects += self._asks
+        effects += self._twin_asks
         effects += self._logs
-        self._beats, self._requests, self._asks, self._logs = [], [], [], []
+        self._beats, self._requests, self._answers = [], [], []
+        self._asks, self._twin_asks, self._logs = [], [], []
         return effects
 
     def remembered(self) -> None:
@@ -226,7 +266,9 @@ class Aggregator:
         if self._beats:
             return
         hosts = self.hosts(now_ns)
-        settling, lower_bound = self._settling.why(hosts, now_ns), self._roll.lower_bound()
+        twins = (twin.settling(now_ns) for twin in self._twins.values())
+        settling = self._settling.why(hosts, now_ns, next(filter(None, twins), ""))
+        lower_bound = self._roll.lower_bound()
         beat = self._view.heartbeat(
             now_ns, hosts, self.refused, settling=settling, lower_bound=lower_bound
         )
@@ -286,7 +328,7 @@ class Aggregator:
                 case Apply(delta):
                     self._merge(delta, follower, now_ns)
                 case Install():
-                    self._install(effect, now_ns)
+                    self._take_snapshot(effect.source, effect.chunks, now_ns)
                     for delta in effect.deltas:
                         self._merge(delta, follower, now_ns)
                     self._waiting.pop((follower.via, effect.source), None)
@@ -296,10 +338,37 @@ class Aggregator:
                         self._end_sync((effect.via, effect.source))  # no answer: others first
                     self._ask(effect)
 
-    def _install(self, install: Install, now_ns: int) -> None:
+    def _obey_twin(self, twin: Twin, now_ns: int) -> None:
+        for effect in twin.take_effects():
+            match effect:
+                case AskTwin():
+                    self._twin_asks.append(effect)
+                case Fetched(status, chunks):
+                    self._take_fetched(status, chunks, now_ns)
+
+    def _take_fetched(
+        self, status: HostStatus, chunks: tuple[SnapshotChunk, ...], now_ns: int
+    ) -> None:
+        """Take a replica from a twin: it is stale, unless it is heard here."""
+        if status.replica not in self._roll.replicas:
+            if len(self._roll) >= self._config.sources_max:
+                self.refuse("sources", f"{status.replica!r} is one more than can be known")
+                return
+            self._roll.replicas[status.replica] = Known(
+                host=status.host,
+                heard_ns=min(now_ns, status.since_ns),
+                said_ns=status.since_ns,
+                watermark_ns=status.watermark_ns,
+                lower_bound=status.lower_bound,
+                replaces=status.replaces,
+                retention=status.retention,
+            )
+        self._take_snapshot(status.replica, chunks, now_ns)
+
+    def _take_snapshot(self, replica: str, chunks: tuple[SnapshotChunk, ...], now_ns: int) -> None:
         """Take a snapshot that is newer than what is known: equal versions are equal contents."""
-        replica, epoch = install.source, install.chunks[0].epoch
-        bodies = [c.body for c in install.chunks if isinstance(c.body, Fragment)]
+        epoch = chunks[0].epoch
+        bodies = [c.body for c in chunks if isinstance(c.body, Fragment)]
         version = bodies[0].to_version
         is_news = version > self.state.versions.get(replica, -1)
         if is_news:

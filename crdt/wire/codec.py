@@ -15,6 +15,8 @@ from shardlog.crdt.replication.messages import (
     Delta,
     Heartbeat,
     Report,
+    Roster,
+    RosterRequest,
     Row,
     SnapshotChunk,
     SnapshotRequest,
@@ -35,6 +37,8 @@ _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
 _stream = msgspec.msgpack.Decoder(Delta | Heartbeat | SnapshotChunk)
 _request = msgspec.msgpack.Decoder(SnapshotRequest)
+_below = msgspec.msgpack.Decoder(SnapshotChunk | SnapshotRequest | RosterRequest)
+_twin = msgspec.msgpack.Decoder(SnapshotChunk | Roster)
 _HEAD = bytes([VERSION])
 _SCALARS = (type(None), bool, int, float, str, bytes)
 
@@ -80,27 +84,26 @@ def decode_published(frame: bytes) -> StreamMessage:
 def decode_stream(frame: bytes) -> StreamMessage:
     """A delta, a heartbeat or a chunk of a snapshot. O(size). Raises as `decode_report`."""
     message: StreamMessage = _decode(_stream, frame)
-    _check_names(message.source, message.epoch, message.via)
-    if isinstance(message, Heartbeat):
+    _check_stream(message)
+    return message
+
+
+def decode_from_below(frame: bytes) -> SnapshotChunk | SnapshotRequest | RosterRequest:
+    """A chunk that an aggregator asked for, or what a twin asks it. Raises as `decode_report`."""
+    message: SnapshotChunk | SnapshotRequest | RosterRequest = _decode(_below, frame)
+    if isinstance(message, SnapshotChunk):
+        _check_stream(message)
+    return message
+
+
+def decode_from_twin(frame: bytes) -> SnapshotChunk | Roster:
+    """What a twin answers. O(size). Raises as `decode_report`."""
+    message: SnapshotChunk | Roster = _decode(_twin, frame)
+    if isinstance(message, SnapshotChunk):
+        _check_stream(message)
+    else:
         for status in message.hosts:
             _check_names(status.host, status.replica)
-    else:
-        body = message.body
-        if isinstance(body, Changes):
-            for row in body.rows:
-                _check_row(row, len(body.writers))
-        else:
-            for write in body.writes:
-                _check_write(write, len(body.writers))
-            for erase in body.erases:
-                _check_path(erase.path)
-                _require(0 <= erase.writer < len(body.writers), "writer")
-            for forgotten in body.forgotten:
-                _check_path(forgotten.record)
-            for entry in body.entries:
-                _check_counter(entry)
-                is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
-                _require(is_base, f"base at {entry.path!r}")
     return message
 
 
@@ -139,6 +142,30 @@ def _require(condition: bool, what: str) -> None:
 def _check_names(*names: str) -> None:
     for name in names:
         _require(len(name.encode()) <= NAME_BYTES_MAX, f"a name of {len(name)} characters")
+
+
+def _check_stream(message: StreamMessage) -> None:
+    _check_names(message.source, message.epoch, message.via)
+    if isinstance(message, Heartbeat):
+        for status in message.hosts:
+            _check_names(status.host, status.replica)
+    else:
+        body = message.body
+        if isinstance(body, Changes):
+            for row in body.rows:
+                _check_row(row, len(body.writers))
+        else:
+            for write in body.writes:
+                _check_write(write, len(body.writers))
+            for erase in body.erases:
+                _check_path(erase.path)
+                _require(0 <= erase.writer < len(body.writers), "writer")
+            for forgotten in body.forgotten:
+                _check_path(forgotten.record)
+            for entry in body.entries:
+                _check_counter(entry)
+                is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
+                _require(is_base, f"base at {entry.path!r}")
 
 
 def _check_path(path: str) -> None:

@@ -12,6 +12,8 @@ from shardlog.crdt.replication.messages import (
     Delta,
     Heartbeat,
     Report,
+    Roster,
+    RosterRequest,
     SnapshotChunk,
     SnapshotRequest,
 )
@@ -34,4 +36,4 @@ PATH_KEYS_MAX = 64
 PATH_CHARACTERS_MAX = 32 << 10
 """More than any shard's path has. An index holds all prefixes of a path."""
 
-Message = Report | Delta | Heartbeat | SnapshotRequest | SnapshotChunk
+Message = Report | Delta | Heartbeat | SnapshotRequest | SnapshotChunk | RosterRequest | Roster
