@@ -41,10 +41,23 @@ from shardlog.crdt.retention import Retention
     show_default="nowhere",
     help="Where all that was heard outlives a restart, of hosts that are gone too.",
 )
+@click.option(
+    "--peer",
+    metavar="ADDRESS",
+    multiple=True,
+    show_default="none",
+    help="The --listen of a twin: what hosts had said that are gone is fetched from it at the "
+    "start; may be given more than once.",
+)
 @click.option("--insecure", is_flag=True, help="Allow tcp addresses that other machines can reach.")
 @config_option("aggregate")
 def aggregate(
-    listen: str, serve: str, to: tuple[str, ...], store: str | None, insecure: bool
+    listen: str,
+    serve: str,
+    to: tuple[str, ...],
+    store: str | None,
+    peer: tuple[str, ...],
+    insecure: bool,
 ) -> None:
     """Compose the state of all hosts, and serve it to monitors.
 
@@ -58,6 +71,7 @@ def aggregate(
             serve=serve,
             to=to,
             store=store,
+            peer=peer,
             insecure=insecure,
             retention=Retention(click.get_current_context().meta[RETENTION]),
         )

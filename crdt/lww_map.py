@@ -236,7 +236,7 @@ class LwwMap:
 
     def newest_floor_place(self, path: str) -> tuple[Floor, str]:
         """The newest floor over a path, and where it is: the path or a prefix of it. O(depth)."""
-        return max((self._floor_at(p), p) for p in (path, *ancestors(path)))
+        return max((self.floor_at(p), p) for p in (path, *ancestors(path)))
 
     def newest_below(self, path: str) -> int:
         """The newest stamp of a leaf or floor strictly below the path, 0 if none. O(subtree)."""

@@ -21,6 +21,8 @@ class AggregatorConfig:
     """The addresses of the aggregators above: each gets the streams of all hosts."""
     store: str | None = None
     """The folder in which all that was heard outlives a restart; None: nowhere."""
+    peer: tuple[str, ...] = ()
+    """The `listen` addresses of twins, from which departed hosts are fetched at the start."""
     insecure: bool = False
     """Whether tcp addresses beyond loopback are allowed, without encryption."""
     retention: Retention = Retention()  # noqa: RUF009 - it is immutable
@@ -32,7 +34,8 @@ class AggregatorConfig:
     """How many snapshots may be under way at once; the others wait their turn."""
 
     def __post_init__(self) -> None:
-        for address in (self.listen, self.serve, *self.to):
+        for address in (self.listen, self.serve, *self.to, *self.peer):
             check_address(address, insecure=self.insecure)
-        if self.listen in self.to:
-            raise ConfigError(f"{self.listen}: --to names the aggregator's own --listen")
+        for flag, addresses in (("--to", self.to), ("--peer", self.peer)):
+            if self.listen in addresses:
+                raise ConfigError(f"{self.listen}: {flag} names the aggregator's own --listen")

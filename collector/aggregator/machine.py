@@ -24,6 +24,7 @@ from shardlog.collector.aggregator.downwards import Downwards
 from shardlog.collector.aggregator.memory import HEARD_NS, Host, Memory, Remember, Remembered
 from shardlog.collector.aggregator.roll import Known, Roll, Route, names_node
 from shardlog.collector.aggregator.settling import Settling
+from shardlog.collector.aggregator.twin import AnswerTwin, AskTwin, Fetched, Twin, chunk, roster
 from shardlog.collector.aggregator.upward import Upward
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.errors import LocalProtocolError
@@ -41,6 +42,8 @@ from shardlog.crdt.replication.messages import (
     Log,
     PassDown,
     Publish,
+    Roster,
+    RosterRequest,
     SnapshotChunk,
     SnapshotRequest,
     StreamMessage,
@@ -58,7 +61,9 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 
-AggregatorEffect: TypeAlias = Tell | Confirm | Remember | Publish | Answer | Ask | Log
+AggregatorEffect: TypeAlias = (
+    Remember | Publish | Answer | AnswerTwin | Ask | AskTwin | Tell | Confirm | Log
+)
 Channel: TypeAlias = Literal["up", "serve"]
 
 
@@ -117,6 +122,13 @@ class Aggregator:
         self._settling = Settling(
             self._roll, interval_ms=config.heartbeat_interval_ms, now_ns=now_ns
         )
+        self._twins = {
+            address: Twin(address, self._roll, self.state, rng=rng, now_ns=now_ns)
+            for address in config.peer
+        }
+        self._bytes_max = bytes_max
+        self._answers: list[AnswerTwin] = []
+        self._twin_asks: list[AskTwin] = []
 
     def receive(self, message: StreamMessage, now_ns: int) -> None:
         """Take in a message of a replica's stream. O(size), each item as `State.merge`."""
@@ -167,6 +179,28 @@ class Aggregator:
         """A node that is followed has heard what it was told. O(that)."""
         self._down.heard(child, number)
 
+    def request_of_twin(
+        self, peer: bytes, request: RosterRequest | SnapshotRequest, now_ns: int
+    ) -> None:
+        """Answer a twin: which replicas are known, or a chunk of one. O(replicas or chunk)."""
+        if isinstance(request, RosterRequest):
+            self._answers.append(AnswerTwin(peer, roster(self._roll, self.state, request, now_ns)))
+            return
+        answer = chunk(self._roll, self.state, self.node, request, self._bytes_max)
+        if answer is not None:
+            self._answers.append(AnswerTwin(peer, answer))
+
+    def receive_from_twin(self, address: str, message: Roster | SnapshotChunk, now_ns: int) -> None:
+        """Take in what the twin at an address answers. O(size)."""
+        if isinstance(message, SnapshotChunk) and (
+            not isinstance(message.body, Fragment) or message.body.replica != message.source
+        ):
+            self.refuse("body", f"the twin at {address} sent what none sends")
+            return
+        twin = self._twins[address]
+        twin.receive(message, now_ns)
+        self._obey_twin(twin, now_ns)
+
     def subscribed(self, channel: Channel, now_ns: int) -> None:
         """Somebody new follows: beat at once, so that they need not wait for the next beat.
 
@@ -192,7 +226,9 @@ class Aggregator:
         """When `handle_timer` is due."""
         timers = (route.follower.next_timer_ns() for _, route in self._roll.routes())
         up = [] if self._up is None else [self._up.next_timer_ns()]
-        return min([self._beat_ns, *up, *(timer for timer in timers if timer is not None)])
+        twins = (twin.next_timer_ns() for twin in self._twins.values())
+        due = [timer for timer in (*timers, *twins) if timer is not None]
+        return min([self._beat_ns, *up, *due])
 
     def handle_timer(self, now_ns: int) -> None:
         """Beat, and ask again for what did not come. O(routes). Steps of the clock do no harm."""
@@ -204,6 +240,9 @@ class Aggregator:
             is_over = route.follower.is_stale(now_ns) or self._roll.is_replaced(replica)
             if key in self._syncing and is_over:
                 self._end_sync(key)
+        for twin in self._twins.values():
+            twin.handle_timer(now_ns)
+            self._obey_twin(twin, now_ns)
         if self._memory is not None and self._memory.handle_timer(now_ns):
             for replica, known in self._roll.replicas.items():
                 if now_ns - known.heard_ns <= 2 * HEARD_NS:
@@ -229,12 +268,15 @@ class Aggregator:
         effects += self._beats
         effects += [] if self._up is None else self._up.take_effects()
         effects += (self._view.answer(*request) for request in self._requests)
+        effects += self._answers
         effects += self._asks
+        effects += self._twin_asks
         effects += self._tells
         effects += (Confirm(peer, Heard(number)) for peer, number in self._confirmed.items())
         effects += self._logs
-        self._beats, self._requests, self._asks, self._logs = [], [], [], []
-        self._tells, self._confirmed = [], {}
+        self._beats, self._requests, self._answers = [], [], []
+        self._asks, self._twin_asks, self._tells, self._logs = [], [], [], []
+        self._confirmed = {}
         return effects
 
     def remembered(self) -> None:
@@ -269,7 +311,9 @@ class Aggregator:
         if self._beats:
             return
         hosts = self.hosts(now_ns)
-        settling, lower_bound = self._settling.why(hosts, now_ns), self._roll.lower_bound()
+        twins = (twin.settling(now_ns) for twin in self._twins.values())
+        settling = self._settling.why(hosts, now_ns, next(filter(None, twins), ""))
+        lower_bound = self._roll.lower_bound()
         beat = self._view.heartbeat(
             now_ns, hosts, self.refused, settling=settling, lower_bound=lower_bound
         )
@@ -332,7 +376,7 @@ class Aggregator:
                 case Apply(delta):
                     self._merge(delta, follower, now_ns)
                 case Install():
-                    self._install(effect, now_ns)
+                    self._take_snapshot(effect.source, effect.chunks, now_ns, by_owner=True)
                     self._down.begin(follower.via or follower.source)
                     for delta in effect.deltas:
                         self._merge(delta, follower, now_ns)
@@ -343,19 +387,52 @@ class Aggregator:
                         self._end_sync((effect.via, effect.source))  # no answer: others first
                     self._ask(effect)
 
-    def _install(self, install: Install, now_ns: int) -> None:
+    def _obey_twin(self, twin: Twin, now_ns: int) -> None:
+        for effect in twin.take_effects():
+            match effect:
+                case AskTwin():
+                    self._twin_asks.append(effect)
+                case Fetched(status, chunks):
+                    self._take_fetched(status, chunks, now_ns)
+
+    def _take_fetched(
+        self, status: HostStatus, chunks: tuple[SnapshotChunk, ...], now_ns: int
+    ) -> None:
+        """Take a replica from a twin: it is stale, unless it is heard here."""
+        if status.replica not in self._roll.replicas:
+            if len(self._roll) >= self._config.sources_max:
+                self.refuse("sources", f"{status.replica!r} is one more than can be known")
+                return
+            known = Known(
+                host=status.host,
+                heard_ns=min(now_ns, status.since_ns),
+                said_ns=status.since_ns,
+                watermark_ns=status.watermark_ns,
+                lower_bound=status.lower_bound,
+                replaces=status.replaces,
+                retention=status.retention,
+            )
+            self._roll.add(status.replica, known)
+        self._take_snapshot(status.replica, chunks, now_ns, by_owner=False)
+
+    def _take_snapshot(
+        self, replica: str, chunks: tuple[SnapshotChunk, ...], now_ns: int, *, by_owner: bool
+    ) -> None:
         """Take a snapshot that is newer than what is known: equal versions are equal contents."""
-        replica, epoch = install.source, install.chunks[0].epoch
-        bodies = [c.body for c in install.chunks if isinstance(c.body, Fragment)]
+        epoch = chunks[0].epoch
+        bodies = [c.body for c in chunks if isinstance(c.body, Fragment)]
         version, held = bodies[0].to_version, self.state.versions.get(replica, -1)
         run = run_of(epoch)
         known = self._roll.replicas[replica]
         is_other = run != known.run
-        self._roll.vouch(replica, run)
+        if by_owner:
+            self._roll.vouch(replica, run)
+        elif version > held:
+            known.run = run
         for body in bodies:
             self._down.learn(body)
-        if version > held or (version == held and known.is_altered):
-            known.is_altered = False
+        if version > held or (version == held and by_owner and known.is_altered):
+            known.is_altered = not by_owner
             self.state.install(replica, version, bodies)
             if self._memory is not None:
                 self._memory.replaced(replica)

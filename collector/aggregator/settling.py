@@ -40,8 +40,8 @@ class Settling:
         }
         self._is_over = False
 
-    def why(self, hosts: Iterable[HostStatus], now_ns: int) -> str:
-        """Why it is not over, "" if it is. O(hosts)."""
+    def why(self, hosts: Iterable[HostStatus], now_ns: int, twin: str = "") -> str:
+        """Why it is not over, "" if it is; `twin` says what may still come from one. O(hosts)."""
         self._started_ns = min(self._started_ns, now_ns)  # the clock may have stepped back
         waited_ns = now_ns - self._started_ns
         if self._is_over or waited_ns > DEPARTED_NS:
@@ -54,6 +54,8 @@ class Settling:
         below = self._roll.settling(now_ns)
         if below:
             return f"an aggregator below is settling: {below}"
+        if twin:
+            return twin
         if waited_ns <= self._quiet_ns:
             return JUST_STARTED
         self._is_over = True

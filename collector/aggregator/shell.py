@@ -16,6 +16,7 @@ from shardlog.collector import follow
 from shardlog.collector.aggregator.machine import Aggregator, AggregatorEffect, Channel
 from shardlog.collector.aggregator.memory import Remember
 from shardlog.collector.aggregator.store import Store
+from shardlog.collector.aggregator.twin import AnswerTwin, AskTwin
 from shardlog.collector.service import (
     one_line,
     raise_files_limit,
@@ -33,6 +34,7 @@ from shardlog.crdt.replication.messages import (
     Log,
     PassDown,
     Publish,
+    SnapshotChunk,
     Tell,
 )
 from shardlog.crdt.wire import codec
@@ -106,8 +108,13 @@ class _Shell:
             dealer = follow.dealer_connect(context, snapshot_address(address), node.encode())
             stack.callback(dealer.close)
             self._up_answers[address.encode()] = dealer
-        sockets = (self._ask, self._sub, self._answer)
-        for socket in (*sockets, *self._publishers.values(), *self._up_answers.values()):
+        self._twins: dict[str, follow.Socket] = {}
+        for address in config.peer:
+            twin = follow.dealer_connect(context, snapshot_address(address))
+            stack.callback(twin.close)
+            self._twins[address] = twin
+        dealers = (*self._up_answers.values(), *self._twins.values())
+        for socket in (self._ask, self._sub, self._answer, *self._publishers.values(), *dealers):
             self._poller.register(socket, zmq.POLLIN)
 
     def run(self, stop: int) -> None:
@@ -129,9 +136,12 @@ class _Shell:
 
     def _receive(self, now_ns: int) -> None:
         for frame in follow.drain(self._sub):
-            self._stream(frame, now_ns)
+            self._hear_stream(frame, now_ns)
         for peer, *rest in follow.drain_multipart(self._ask):
             self._hear_child(peer, rest[-1] if rest else b"", now_ns)
+        for peer_address, twin in self._twins.items():
+            for frame in follow.drain(twin):
+                self._hear_twin(peer_address, frame, now_ns)
         for channel, publisher in self._publishers.items():
             for subscription in follow.drain(publisher):
                 if subscription[:1] == b"\x01":
@@ -143,21 +153,24 @@ class _Shell:
                 self._hear_parent(address, frame, now_ns)
 
     def _hear_child(self, peer: bytes, frame: bytes, now_ns: int) -> None:
+        """From the source itself or who passes it on; or a twin asks."""
         try:
-            message = codec.decode_answer(frame)
+            message = codec.decode_from_below(frame)
             if isinstance(message, Heard):
                 self._machine.confirmed(peer.decode(errors="replace"), message.number)
-                return
-            sender = message.via or message.source
-            if sender.encode() != peer:
-                raise RemoteProtocolError("sender", f"{peer!r} answered for {sender!r}")
-            self._machine.receive(message, now_ns)
+            elif isinstance(message, SnapshotChunk):
+                sender = message.via or message.source
+                if sender.encode() != peer:
+                    raise RemoteProtocolError("sender", f"{peer!r} answered for {sender!r}")
+                self._machine.receive(message, now_ns)
+            else:
+                self._machine.request_of_twin(peer, message, now_ns)
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a collector's answer: {error}")
 
     def _hear_parent(self, peer: bytes, frame: bytes, now_ns: int) -> None:
         try:
-            message = codec.decode_downward(frame)
+            message = codec.decode_from_above(frame)
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"an aggregator above: {error}")
             return
@@ -172,11 +185,17 @@ class _Shell:
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a request: {error}")
 
-    def _stream(self, frame: bytes, now_ns: int) -> None:
+    def _hear_stream(self, frame: bytes, now_ns: int) -> None:
         try:
             self._machine.receive(codec.decode_published(frame), now_ns)
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a collector's stream: {error}")
+
+    def _hear_twin(self, address: str, frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.receive_from_twin(address, codec.decode_from_twin(frame), now_ns)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"the twin at {address}: {error}")
 
     def _obey(self, effect: AggregatorEffect) -> None:
         match effect:
@@ -184,6 +203,10 @@ class _Shell:
                 self._remember(effect)
             case Publish(channel, message):
                 self._publishers[channel].send(codec.encode_published(message))
+            case AnswerTwin(peer, answer):
+                follow.offer(self._ask, [peer, codec.encode(answer)])
+            case AskTwin(address, message):
+                follow.offer(self._twins[address], [codec.encode(message)])
             case Answer("up", peer, chunk):
                 follow.offer(self._up_answers[peer], [codec.encode(chunk)])
             case Answer(_, peer, chunk):

@@ -253,7 +253,7 @@ class _Shell:
 
     def _hear_parent(self, peer: bytes, frame: bytes, now_ns: int) -> None:
         try:
-            message = codec.decode_downward(frame)
+            message = codec.decode_from_above(frame)
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"an aggregator: {error}", now_ns)
             return

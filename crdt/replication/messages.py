@@ -204,6 +204,23 @@ class Heard(msgspec.Struct, array_like=True, frozen=True, tag="heard"):
     number: Natural
 
 
+class RosterRequest(msgspec.Struct, array_like=True, frozen=True, tag="roster request"):
+    """Asks an aggregator which replicas it knows, behind `after` by name; None for the first."""
+
+    after: str | None
+
+
+class Roster(msgspec.Struct, array_like=True, frozen=True, tag="roster"):
+    """Replicas that an aggregator knows, by name; `next` is the `after` of the next answer.
+
+    `since_ns` is when a host itself last spoke, by its own clock.
+    """
+
+    after: str | None
+    next: str | None
+    hosts: list[HostStatus]
+
+
 StreamMessage: TypeAlias = Delta | Heartbeat | SnapshotChunk
 
 

@@ -17,6 +17,8 @@ from shardlog.crdt.replication.messages import (
     Heartbeat,
     PassDown,
     Report,
+    Roster,
+    RosterRequest,
     Row,
     SnapshotChunk,
     SnapshotRequest,
@@ -37,9 +39,10 @@ from shardlog.crdt.wire.schema import (
 _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
 _stream = msgspec.msgpack.Decoder(Delta | Heartbeat | SnapshotChunk)
-_answer = msgspec.msgpack.Decoder(SnapshotChunk | Heard)
 _request = msgspec.msgpack.Decoder(SnapshotRequest)
-_downward = msgspec.msgpack.Decoder(SnapshotRequest | PassDown)
+_above = msgspec.msgpack.Decoder(SnapshotRequest | PassDown)
+_below = msgspec.msgpack.Decoder(SnapshotChunk | Heard | SnapshotRequest | RosterRequest)
+_twin = msgspec.msgpack.Decoder(SnapshotChunk | Roster)
 _HEAD = bytes([VERSION])
 _SCALARS = (type(None), bool, int, float, str, bytes)
 
@@ -87,21 +90,32 @@ def decode_stream(frame: bytes) -> StreamMessage:
     return message
 
 
-def decode_answer(frame: bytes) -> SnapshotChunk | Heard:
-    """What a node that is followed sends to the one who asked it. O(size). Raises as above."""
-    message: SnapshotChunk | Heard = _decode(_answer, frame)
+def decode_from_below(frame: bytes) -> SnapshotChunk | Heard | SnapshotRequest | RosterRequest:
+    """What an aggregator asked for, or what a twin asks it. Raises as `decode_report`."""
+    message: SnapshotChunk | Heard | SnapshotRequest | RosterRequest = _decode(_below, frame)
     if isinstance(message, SnapshotChunk):
         _check_stream(message)
     return message
 
 
-def decode_downward(frame: bytes) -> SnapshotRequest | PassDown:
-    """What a parent sends to a node that it follows. O(size). Raises as `decode_report`."""
-    message: SnapshotRequest | PassDown = _decode(_downward, frame)
+def decode_from_above(frame: bytes) -> SnapshotRequest | PassDown:
+    """What a parent asks, or passes down. O(size). Raises as `decode_report`."""
+    message: SnapshotRequest | PassDown = _decode(_above, frame)
     if isinstance(message, PassDown):
         for clock in message.clocks:
             _check_path(clock.record)
         _check_erases(message.floors, len(message.writers))
+    return message
+
+
+def decode_from_twin(frame: bytes) -> SnapshotChunk | Roster:
+    """What a twin answers. O(size). Raises as `decode_report`."""
+    message: SnapshotChunk | Roster = _decode(_twin, frame)
+    if isinstance(message, SnapshotChunk):
+        _check_stream(message)
+    else:
+        for status in message.hosts:
+            _check_names(status.host, status.replica, *status.replaces)
     return message
 
 
@@ -142,20 +156,6 @@ def _check_names(*names: str) -> None:
         _require(len(name.encode()) <= NAME_BYTES_MAX, f"a name of {len(name)} characters")
 
 
-def _check_path(path: str) -> None:
-    # Slashes within keys count too, at first: this is the short way out for nearly all paths.
-    if path.count("/") >= PATH_KEYS_MAX or len(path) > PATH_CHARACTERS_MAX:
-        _require(len(path) <= PATH_CHARACTERS_MAX, f"a path of {len(path)} characters")
-        keys = 1 + sum(1 for _ in ancestors(path))
-        _require(keys <= PATH_KEYS_MAX, f"a path of {keys} keys")
-    if "\\" in path or "*" in path:
-        try:
-            canonical = path_text(path_keys(path)) == path
-        except ConfigError as error:
-            raise RemoteProtocolError("malformed", str(error)) from error
-        _require(canonical, f"path {path!r}")
-
-
 def _check_stream(message: StreamMessage) -> None:
     _check_names(message.source, message.epoch, message.via)
     if isinstance(message, Heartbeat):
@@ -177,6 +177,20 @@ def _check_stream(message: StreamMessage) -> None:
                 _check_counter(entry)
                 is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
                 _require(is_base, f"base at {entry.path!r}")
+
+
+def _check_path(path: str) -> None:
+    # Slashes within keys count too, at first: this is the short way out for nearly all paths.
+    if path.count("/") >= PATH_KEYS_MAX or len(path) > PATH_CHARACTERS_MAX:
+        _require(len(path) <= PATH_CHARACTERS_MAX, f"a path of {len(path)} characters")
+        keys = 1 + sum(1 for _ in ancestors(path))
+        _require(keys <= PATH_KEYS_MAX, f"a path of {keys} keys")
+    if "\\" in path or "*" in path:
+        try:
+            canonical = path_text(path_keys(path)) == path
+        except ConfigError as error:
+            raise RemoteProtocolError("malformed", str(error)) from error
+        _require(canonical, f"path {path!r}")
 
 
 def _check_write(write: Write, writers: int) -> None:

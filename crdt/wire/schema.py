@@ -14,6 +14,8 @@ from shardlog.crdt.replication.messages import (
     Heartbeat,
     PassDown,
     Report,
+    Roster,
+    RosterRequest,
     SnapshotChunk,
     SnapshotRequest,
 )
@@ -38,4 +40,14 @@ PATH_KEYS_MAX = 64
 PATH_CHARACTERS_MAX = 32 << 10
 """More than any shard's path has. An index holds all prefixes of a path."""
 
-Message = Report | Delta | Heartbeat | SnapshotRequest | SnapshotChunk | PassDown | Heard
+Message = (
+    Report
+    | Delta
+    | Heartbeat
+    | SnapshotRequest
+    | SnapshotChunk
+    | PassDown
+    | Heard
+    | RosterRequest
+    | Roster
+)

@@ -102,14 +102,22 @@ class Network:
         self.aggregators = [self.start_aggregator() for _ in range(aggregators)]
 
     def start_aggregator(
-        self, to: tuple[str, ...] = (), remembered: Sequence[Remembered] | None = None
+        self,
+        to: tuple[str, ...] = (),
+        remembered: Sequence[Remembered] | None = None,
+        peer: tuple[str, ...] = (),
     ) -> Aggregator:
         """A new aggregator: empty, or one that remembers what comes out of a store."""
         epoch = next(self._epochs)
         store = None if remembered is None else "/s"
         return Aggregator(
             AggregatorConfig(
-                listen="ipc:///l", serve="ipc:///v", to=to, store=store, retention=self.retention
+                listen="ipc:///l",
+                serve="ipc:///v",
+                to=to,
+                store=store,
+                peer=peer,
+                retention=self.retention,
             ),
             source=f"aggregator-{epoch}",
             epoch=f"epoch-{epoch}",

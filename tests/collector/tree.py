@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from shardlog.collector.aggregator.memory import Remember
 from shardlog.collector.aggregator.store import Store
+from shardlog.collector.aggregator.twin import AnswerTwin, AskTwin
 from shardlog.crdt.replication.messages import (
     Answer,
     Ask,
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shardlog.collector.aggregator.machine import Aggregator
-    from shardlog.crdt.replication.messages import StreamMessage
+    from shardlog.crdt.replication.messages import (
+        Roster,
+        RosterRequest,
+        SnapshotChunk,
+        SnapshotRequest,
+        StreamMessage,
+    )
     from shardlog.crdt.retention import Retention
 
 
@@ -41,7 +48,8 @@ class Watcher(Protocol):
 class Tree(Network):
     """Hosts under nodes: `feeds` says to which nodes each host speaks, `above` what each passes on.
 
-    Nodes are numbered as in `aggregators`. With a `folder` each has a store in it.
+    Nodes are numbered as in `aggregators`. With a `folder` each has a store in it. `twins` says
+    whom each node asks for what it lacks.
     """
 
     def __init__(
@@ -52,12 +60,14 @@ class Tree(Network):
         loss: float = 0.2,
         *,
         folder: Path | None = None,
+        twins: Sequence[Sequence[int]] = (),
         retention: Retention | None = None,
     ) -> None:
         self.feeds = feeds
         self.above = above
+        self.twins = twins
         self.cut: set[tuple[str, int, int]] = set()
-        """Links that carry nothing: ("up", host, node) and ("pass", node, node)."""
+        """Links that carry nothing: ("up", host, node), ("pass", node, node), ("twin", ...)."""
         self.beats: list[tuple[int, Heartbeat]] = []
         """Which node passed on which heartbeat."""
         self.disk_is_full = False
@@ -74,7 +84,8 @@ class Tree(Network):
         """A new aggregator at a place in the tree; it has what the store there has."""
         to = tuple(f"ipc:///{n}" for n in self.above[node])
         store = self.stores.get(node)
-        aggregator = self.start_aggregator(to, None if store is None else store.load())
+        peer = tuple(f"ipc:///{n}" for n in self.twins[node]) if self.twins else ()
+        aggregator = self.start_aggregator(to, None if store is None else store.load(), peer)
         self._names = {name: n for name, n in self._names.items() if n != node}
         self._names[aggregator.node] = node
         return aggregator
@@ -111,6 +122,12 @@ class Tree(Network):
                     self._serve(node, message)
                 case Answer("serve", _, message):
                     self._serve(node, message)
+                case AskTwin(address, message):
+                    twin = int(address.removeprefix("ipc:///"))
+                    self._send(("ask twin", node, twin), partial(self._twin, node, twin, message))
+                case AnswerTwin(peer, message):
+                    answer = partial(self._answer_twin, int(peer), f"ipc:///{node}", message)
+                    self._send(("twin", node, int(peer)), answer)
                 case Log(text):
                     self.logs.append(text)
                 case Tell(child, _):
@@ -130,6 +147,15 @@ class Tree(Network):
             self.stores[node].commit(batch)
             self.written.append(batch)
             self.aggregators[node].remembered()
+
+    def _twin(self, node: int, twin: int, message: RosterRequest | SnapshotRequest) -> None:
+        if ("twin", node, twin) not in self.cut:
+            self.aggregators[twin].request_of_twin(str(node).encode(), message, self.now_ns)
+            self._obey_aggregator(self.aggregators[twin])
+
+    def _answer_twin(self, node: int, address: str, message: Roster | SnapshotChunk) -> None:
+        self.aggregators[node].receive_from_twin(address, message, self.now_ns)
+        self._obey_aggregator(self.aggregators[node])
 
     def _pass(self, node: int, parent: int, message: StreamMessage) -> None:
         if ("pass", node, parent) not in self.cut:

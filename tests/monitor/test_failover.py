@@ -48,7 +48,9 @@ class Monitor:
                     )
                 case Ask(_, request):
                     if network.rng.random() >= network.loss:
-                        network.aggregators[self.node].request("serve", b"monitor", request)
+                        network.aggregators[self.node].request(
+                            "serve", b"monitor", request, network.now_ns
+                        )
 
     def total(self) -> int | float:
         """What it shows."""

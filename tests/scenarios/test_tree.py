@@ -94,3 +94,42 @@ def test_the_top_has_every_count_whoever_is_killed() -> None:
         for host, handler in handlers.items():
             loggers[host].removeHandler(handler)
             handler.close()
+
+
+def test_a_twin_has_from_the_other_what_a_departed_host_counted() -> None:
+    """Two aggregators name each other with --peer. A host that speaks to both leaves, one of them
+    is killed: started again it has the host's counts from its twin."""
+    with tempfile.TemporaryDirectory(prefix="shardlog-") as name:
+        folder = Path(name)
+        listen, urls = [free_pair(), free_pair()], [free_pair(), free_pair()]
+        nodes: list[Node] = []
+        try:
+            for n in range(2):
+                (folder / f"{n}").mkdir()
+                flags = ["--listen", listen[n], "--serve", urls[n], "--peer", listen[1 - n]]
+                nodes.append(Node(["aggregate", *flags], folder / f"{n}"))
+            endpoint = f"ipc://{folder}/host.sock"
+            (folder / "host").mkdir()
+            flags = ["--listen", endpoint, "--host", "host", "--store", f"{folder}/store"]
+            to = ["--to", listen[0], "--to", listen[1]]
+            nodes.append(Node(["collect", *flags, *to], folder / "host"))
+            handler = ShardHandler(endpoint, blade="host")
+            log = logging.getLogger("tree.twin")
+            log.setLevel(logging.INFO)
+            log.addHandler(handler)
+            for job in range(10):
+                log.info("counted", extra={"jobs": {f"{job}": {"n": count(1)}}})
+            log.removeHandler(handler)
+            handler.close()
+            with connect(urls[1]) as second:
+                eventually(lambda: second.total(TOTAL) == 10, "all counts at the second")
+            nodes[2].stop()
+            nodes[0].kill()
+            nodes[0].start()
+            with connect(urls[0]) as first:
+                eventually(lambda: first.total(TOTAL) == 10, "all counts at the first")
+                eventually(lambda: [h.status for h in first.hosts] == ["stale"], "and no life")
+        finally:
+            for node in nodes:
+                if node.process.poll() is None:
+                    node.stop()
