@@ -263,7 +263,7 @@ class State:
 
     def newest_of(self, replica: str, path: str) -> int:
         """The newest stamp that a replica has at a path, 0 if it has none. O(1)."""
-        entry = self.cells.get(path, {}).get(replica)
+        entry = self.cells[path].get(replica) if path in self.cells else None
         return max(self.parts[replica].map.newest_at(path), entry.last if entry else 0)
 
     def moved(self, replica: str, path: str, to: str) -> Entry | None:

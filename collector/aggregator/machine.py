@@ -110,6 +110,8 @@ class Aggregator:
         self._beats: list[Publish] = []
         self._syncing: dict[tuple[str, str], None] = {}
         self._waiting: dict[tuple[str, str], Ask] = {}
+        self._unwhole: dict[tuple[str, str], Follower] = {}
+        """Those who wait for a snapshot, by route."""
         self._asks: list[Ask] = []
         self._logs: list[Log] = []
         self._down = Downwards(self.state, config.retention, bytes_max)
@@ -223,23 +225,20 @@ class Aggregator:
         return self._roll.statuses(now_ns)
 
     def next_timer_ns(self) -> int:
-        """When `handle_timer` is due."""
-        timers = (route.follower.next_timer_ns() for _, route in self._roll.routes())
+        """When `handle_timer` is due. O(snapshots that are under way)."""
+        timers = (follower.next_timer_ns() for follower in self._unwhole.values())
         up = [] if self._up is None else [self._up.next_timer_ns()]
         twins = (twin.next_timer_ns() for twin in self._twins.values())
         due = [timer for timer in (*timers, *twins) if timer is not None]
         return min([self._beat_ns, *up, *due])
 
     def handle_timer(self, now_ns: int) -> None:
-        """Beat, and ask again for what did not come. O(routes). Steps of the clock do no harm."""
-        for replica, route in self._roll.routes():
-            route.follower.run, route.follower.version = self._roll.extent(replica)
-            route.follower.handle_timer(now_ns)
-            self._obey(route.follower, now_ns, is_late=True)
-            key = (route.follower.via, replica)
-            is_over = route.follower.is_stale(now_ns) or self._roll.is_replaced(replica)
-            if key in self._syncing and is_over:
-                self._end_sync(key)
+        """Beat, and ask again for what did not come. Steps of the clock do no harm.
+
+        O(routes) with each beat, else O(snapshots that are under way).
+        """
+        for follower in list(self._unwhole.values()):
+            self._time(follower, now_ns)
         for twin in self._twins.values():
             twin.handle_timer(now_ns)
             self._obey_twin(twin, now_ns)
@@ -250,7 +249,13 @@ class Aggregator:
         interval_ns = self._config.heartbeat_interval_ms * MS
         if not now_ns < self._beat_ns <= now_ns + interval_ns:
             self._beat_ns = now_ns + interval_ns
+            for replica, route in self._roll.routes():
+                self._time(route.follower, now_ns)
+                is_over = route.follower.is_stale(now_ns) or self._roll.is_replaced(replica)
+                if is_over and (route.follower.via, replica) in self._syncing:
+                    self._end_sync((route.follower.via, replica))
             for key in self._roll.tidy(now_ns):
+                self._unwhole.pop(key, None)
                 self._waiting.pop(key, None)
                 self._end_sync(key)
             self._sweep(now_ns)
@@ -367,8 +372,13 @@ class Aggregator:
             known = Known()
             self._roll.add(replica, known)
         route = Route(Follower(replica, via=via, lanes=(0,), rng=self._rng))
-        known.routes[via] = route
+        self._roll.add_route(known, route)
         return route
+
+    def _time(self, follower: Follower, now_ns: int) -> None:
+        follower.run, follower.version = self._roll.extent(follower.source)
+        follower.handle_timer(now_ns)
+        self._obey(follower, now_ns, is_late=True)
 
     def _obey(self, follower: Follower, now_ns: int, *, is_late: bool = False) -> None:
         for effect in follower.take_effects():
@@ -386,6 +396,10 @@ class Aggregator:
                     if is_late and (effect.via, effect.source) in self._syncing:
                         self._end_sync((effect.via, effect.source))  # no answer: others first
                     self._ask(effect)
+        if follower.next_timer_ns() is None:
+            self._unwhole.pop((follower.via, follower.source), None)
+        else:
+            self._unwhole[follower.via, follower.source] = follower
 
     def _obey_twin(self, twin: Twin, now_ns: int) -> None:
         for effect in twin.take_effects():
