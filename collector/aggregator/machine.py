@@ -121,10 +121,11 @@ class Aggregator:
     def receive(self, message: StreamMessage, now_ns: int) -> None:
         """Take in a message of a replica's stream. O(size), each item as `State.merge`."""
         replica, via = message.source, message.via
-        if not isinstance(message, Heartbeat) and (
-            not isinstance(message.body, Fragment) or message.body.replica != replica
-        ):
+        if not isinstance(message, Heartbeat) and not _is_part(message):
             self.refuse("body", f"{replica!r} sent what no collector sends")
+            return
+        if not run_of(message.epoch):
+            self.refuse("epoch", f"{replica!r} does not name its run")
             return
         if self.node in (replica, via) or names_node(message.epoch, self.node):
             self.refuse("circle", f"{replica!r} came back by way of {via!r}: see their --to")
@@ -156,7 +157,7 @@ class Aggregator:
     ) -> None:
         """Answer a twin: which replicas are known, or a chunk of one. O(replicas or chunk)."""
         if isinstance(request, RosterRequest):
-            self._answers.append(AnswerTwin(peer, roster(self._roll, self.state, request, now_ns)))
+            self._answers.append(AnswerTwin(peer, roster(self._roll, request, now_ns)))
             return
         answer = chunk(self._roll, self.state, self.node, request, self._bytes_max)
         if answer is not None:
@@ -164,9 +165,7 @@ class Aggregator:
 
     def receive_from_twin(self, address: str, message: Roster | SnapshotChunk, now_ns: int) -> None:
         """Take in what the twin at an address answers. O(size)."""
-        if isinstance(message, SnapshotChunk) and (
-            not isinstance(message.body, Fragment) or message.body.replica != message.source
-        ):
+        if isinstance(message, SnapshotChunk) and not (_is_part(message) and run_of(message.epoch)):
             self.refuse("body", f"the twin at {address} sent what none sends")
             return
         twin = self._twins[address]
@@ -215,7 +214,7 @@ class Aggregator:
             self._obey_twin(twin, now_ns)
         if self._memory is not None and self._memory.handle_timer(now_ns):
             for replica, known in self._roll.replicas.items():
-                if now_ns - known.heard_ns <= 2 * HEARD_NS:
+                if known.run and now_ns - known.heard_ns <= 2 * HEARD_NS:
                     self._memory.heard(replica)
         interval_ns = self._config.heartbeat_interval_ms * MS
         if not now_ns < self._beat_ns <= now_ns + interval_ns:
@@ -289,7 +288,7 @@ class Aggregator:
                 replaces=host.replaces,
                 retention=host.retention,
             )
-            if self._up is not None and host.run:
+            if self._up is not None:
                 self._up.begin(host.replica, host.run, now_ns)
         self.state.take_touched()  # nobody follows yet
 
@@ -412,3 +411,8 @@ class Aggregator:
         while self._waiting and len(self._syncing) < self._config.syncs_max:
             waiting = next(iter(self._waiting))
             self._ask(self._waiting.pop(waiting))
+
+
+def _is_part(message: Delta | SnapshotChunk) -> bool:
+    """Whether it holds what its source keeps, and not what shows or what others keep."""
+    return isinstance(message.body, Fragment) and message.body.replica == message.source
