@@ -60,7 +60,10 @@ Channel: TypeAlias = Literal["up", "serve"]
 
 
 class Aggregator:
-    """One aggregator. `source` is a name that no earlier run had; with `epoch` see `Publisher`."""
+    """One aggregator. `source` is a name that no earlier run had; with `epoch` see `Publisher`.
+
+    `lower_bound` says why what is `remembered` may not be all that was ever heard.
+    """
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class Aggregator:
         now_ns: int,
         bytes_max: int,
         remembered: Iterable[Remembered] = (),
+        lower_bound: str = "",
     ) -> None:
         self.state = State()
         self.refused: dict[str, int] = {}
@@ -106,6 +110,7 @@ class Aggregator:
         self._logs: list[Log] = []
         self._memory = Memory(self.state) if config.store else None
         self._is_forgetful = False
+        self._lower_bound = lower_bound
         self._restore(remembered, now_ns)
         self._settling = Settling(
             self._roll, interval_ms=config.heartbeat_interval_ms, now_ns=now_ns
@@ -267,7 +272,7 @@ class Aggregator:
         hosts = self.hosts(now_ns)
         twins = (twin.settling(now_ns) for twin in self._twins.values())
         settling = self._settling.why(hosts, now_ns, next(filter(None, twins), ""))
-        lower_bound = self._roll.lower_bound()
+        lower_bound = self._lower_bound or self._roll.lower_bound()
         beat = self._view.heartbeat(
             now_ns, hosts, self.refused, settling=settling, lower_bound=lower_bound
         )
