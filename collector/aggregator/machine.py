@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from shardlog.collector.aggregator.config import AggregatorConfig
 
 MS = 1_000_000
+SOON_NS = 100 * MS
 
 AggregatorEffect: TypeAlias = Remember | Publish | Answer | AnswerTwin | Ask | AskTwin | Log
 Channel: TypeAlias = Literal["up", "serve"]
@@ -374,11 +375,14 @@ class Aggregator:
         epoch = chunks[0].epoch
         bodies = [c.body for c in chunks if isinstance(c.body, Fragment)]
         version = bodies[0].to_version
+        is_new = replica not in self.state.versions
         is_news = version > self.state.versions.get(replica, -1)
         if is_news:
             self.state.install(replica, version, bodies)
             if self._memory is not None:
                 self._memory.replaced(replica)
+        if is_new:  # monitors must not take back what is new and no heartbeat names yet
+            self._beat_ns = min(self._beat_ns, now_ns + SOON_NS)
         known = self._roll.replicas[replica]
         if is_news or (run_of(epoch) != known.run and version == self.state.versions[replica]):
             known.run = run_of(epoch)
