@@ -72,7 +72,10 @@ class Route:
 
 @dataclass(slots=True)
 class Known:
-    """What is known of a replica: it spoke last at `said_ns` by its clock, `heard_ns` by ours."""
+    """What is known of a replica: it spoke last at `said_ns` by its clock, `heard_ns` by ours.
+
+    `run` is that of its collector, "" as long as nothing of it is in the state.
+    """
 
     host: str = ""
     run: str = ""
