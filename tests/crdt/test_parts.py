@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardlog.crdt.delta import FORGOTTEN, Entry, Erase, Forgotten, Fragment, Write
+from shardlog.crdt.delta import FORGOTTEN, Entry, Erase, Forgotten, Fragment, Value, Write
 from shardlog.crdt.state import State
 from tests.crdt.owners import PLACES, REPLICAS, Follower, Owner, Step, deal, dealings, snapshot
 
@@ -150,7 +150,12 @@ def test_a_late_scalar_below_a_newer_dict_names_the_counts_that_its_floor_hides(
 def test_a_write_where_another_replicas_value_shows_is_joined_to_its_own_part() -> None:
     """What the part has there and below, and does not show, is superseded as at its owner."""
     state, owner = State(), State("east")
-    steps = [("r/1", 1, 0), ("r/1", 2, {}), ("r/1/a", 3, 0), ("r/1", 5, 0)]
+    steps: list[tuple[str, int, Value]] = [
+        ("r/1", 1, 0),
+        ("r/1", 2, {}),
+        ("r/1/a", 3, 0),
+        ("r/1", 5, 0),
+    ]
     for version, (path, stamp, value) in enumerate(steps):
         if stamp == 5:
             state.merge(Fragment("west", 0, 1, ["q"], [Write("r/1", 4, 0, 0)], [], []))
