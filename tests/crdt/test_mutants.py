@@ -163,9 +163,9 @@ STATE = [
     ),
     Mutant(
         "an erase does not name the counters below it",
-        "            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))\n"
-        "        return bool(touched)",
-        "        return bool(touched)",
+        "            self._touch(path, touched)\n"
+        "            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))\n",
+        "            self._touch(path, touched)\n",
     ),
     Mutant(
         "what is above is not named",
