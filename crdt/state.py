@@ -443,6 +443,8 @@ class State:
             if is_new and not self._mixed and self.cells:
                 self._mixed = self._meets_counter(path)
             self._touch(path, touched)
+            if leaf.is_scalar and self._cell_index.has_below(path):  # if a floor below a `{}`, too
+                self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
         return bool(touched)
 
     def _compact(self) -> None:
