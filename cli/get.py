@@ -40,7 +40,7 @@ def _remark(cluster: Cluster, path: str) -> str:
     hosts = cluster.hosts
     if not hosts:
         return "; no host has been heard yet"
-    silent = sum(host.status != "live" for host in hosts)
+    silent = sum(host.status not in ("live", "replaced") for host in hosts)
     if silent:
         return f"; {silent} of {len(hosts)} hosts are not live, see `shardlog check`"
     there = next((above for above in ancestors(path) if path_keys(above) in cluster), "")

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from shardlog.monitor.change import ABSENT, Change
     from shardlog.monitor.client import connect
     from shardlog.monitor.cluster import Cluster
+    from shardlog.monitor.views import TotalReport
 
-__all__ = ["connect", "Cluster", "Change", "ABSENT", "ConfigError", "Unreachable"]
+__all__ = ["connect", "Cluster", "Change", "ABSENT", "TotalReport", "ConfigError", "Unreachable"]
 
 _HOMES = {
     "connect": "shardlog.monitor.client",
     "Cluster": "shardlog.monitor.cluster",
     "Change": "shardlog.monitor.change",
     "ABSENT": "shardlog.monitor.change",
+    "TotalReport": "shardlog.monitor.views",
     "ConfigError": "shardlog.crdt.errors",
     "Unreachable": "shardlog.crdt.errors",
 }

@@ -145,8 +145,10 @@ class Link(threading.Thread):
         self._refused = ""
         self._heard_ns = time.time_ns()
         self._follower = follower
+        if follower.phase != "live":
+            self._board.is_whole = False
         if isinstance(message, Heartbeat):
-            self._board.hosts = message.hosts
+            self._board.heartbeat = message
         self._obey(follower)
 
     def _obey(self, follower: Follower) -> None:

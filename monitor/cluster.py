@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from shardlog.crdt.path import Key, Keys
-    from shardlog.crdt.replication.messages import HostStatus
+    from shardlog.crdt.replication.messages import Heartbeat, HostStatus
     from shardlog.monitor.board import Board
+    from shardlog.monitor.replica import Replica
     from shardlog.monitor.watch import Watch
 
 
@@ -82,6 +83,23 @@ class Cluster:
         """
         return self._ready().read(lambda replica: replica.total(pattern))
 
+    def total_report(self, pattern: str) -> views.TotalReport:
+        """The same sum, and whether it is all that was counted; if not, why. O(as `total` + hosts).
+
+        Raises:
+            ConfigError: this is not a pattern.
+        """
+        board = self._ready()
+
+        def report(replica: Replica) -> views.TotalReport:
+            # Read before the sum: what they vouch for is in it.
+            heartbeat, is_whole = board.heartbeat, board.is_whole
+            stale_since_ns = self._link.stale_since_ns()
+            doubts = views.doubts(self.url, heartbeat, is_whole, stale_since_ns)
+            return views.total_report(pattern, replica.total(pattern), doubts)
+
+        return board.read(report)
+
     def watch(self, pattern: str = "**") -> Watch:
         """The changes from now on, at and below what matches: for `for` and `async for`.
 
@@ -100,7 +118,13 @@ class Cluster:
     @property
     def hosts(self) -> list[HostStatus]:
         """How complete each host's part is, as the server's last heartbeat said."""
-        return list(self._ready().hosts)
+        heartbeat = self.heartbeat
+        return [] if heartbeat is None else list(heartbeat.hosts)
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """What the server said last of itself and of its hosts; None if nothing yet."""
+        return self._ready().heartbeat
 
     @property
     def stale_since_ns(self) -> int | None:
