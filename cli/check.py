@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import click
 
+from shardlog.cli.ledger import Finding, examine_ledger
 from shardlog.cli.options import json_option, load_config
 from shardlog.cli.output import echo_json, printable
 from shardlog.collector.follow import libzmq_version
@@ -29,24 +30,24 @@ LIBZMQ_OLDEST = (4, 3, 5)
 """Older ones have holes that anybody who reaches the port may use."""
 
 
-class Finding(NamedTuple):
-    """What was looked at, and how it is."""
-
-    subject: str
-    status: Literal["fine", "wrong", "unreachable", "settling"]
-    says: str
-
-
 @click.command()
 @click.option("--config", "path", metavar="FILE", help="TOML file. Or SHARDLOG_CONFIG.")
 @click.option("--connect", "url", metavar="URL", help="Where monitors are served.")
+@click.option("--ledger", is_flag=True, help="Check instead that nothing counted was lost.")
 @json_option("Print a list of objects instead, on one line.")
-def check(path: str | None, url: str | None, as_json: bool) -> None:
+def check(path: str | None, url: str | None, ledger: bool, as_json: bool) -> None:
     """Check configuration and connections, and say what is wrong.
+
+    With --ledger add up, over all hosts, what was counted and what became of it: it is visible, or
+    went on at ~, or was erased or refused, or is not delivered yet. That takes some seconds.
 
     Exit 1 if something is wrong; else 3 if somebody does not answer, or not all has arrived yet.
     """
-    findings = list(examine(path, url, os.environ))
+    if ledger:
+        served = url or load_config(path, os.environ).monitor.connect or AGGREGATOR_SERVE
+        findings = list(examine_ledger(served, timeout_ms=int(1000 * TIMEOUT_S)))
+    else:
+        findings = list(examine(path, url, os.environ))
     if as_json:
         echo_json([finding._asdict() for finding in findings], one_line=True)
     else:

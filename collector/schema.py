@@ -34,6 +34,13 @@ alter table entry add column base_n integer not null default 0;
 alter table entry add column base_nn integer not null default 0;
 alter table entry add column reset integer not null default 0;
 """
-STEPS = (_COUNTS, _LIVES + _RESETS)
+_SUMS = """
+create table account (name text primary key, amounts text not null) strict, without rowid;
+create table refused (
+    process text, path text, generation integer, amount text not null,
+    primary key (process, path, generation)
+) strict, without rowid;
+"""
+STEPS = (_COUNTS, _LIVES + _RESETS, _SUMS)
 """What makes each schema of the one before it; 0 is an empty file."""
 SCHEMA = len(STEPS)

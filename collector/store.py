@@ -1,9 +1,10 @@
 """A collector's store: SQLite, one transaction per batch, before anything of it is published.
 
 What is kept: the replica's name and version, per (process, path) the highest total heard, per
-process how far it was heard, the ids of those that have ended, the replica's own entries, and the
-registers and floors. WAL with synchronous=FULL: a commit is one append and one fsync. One collector
-locks a store for as long as it lives.
+process how far it was heard, the ids of those that have ended, the replica's own entries, the
+registers and floors, and the sums of all that. These are JSON, as they may need more than 64 bits.
+WAL with synchronous=FULL: a commit is one append and one fsync. One collector locks a store for as
+long as it lives.
 
 A store that is damaged is set aside, under a name that says so, and a new one is begun. One that
 only can't be opened now, or was written by a later version, is left as it is: that is an error.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import json
 import logging
 import os
 import secrets
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shardlog.collector.batch import Closed, Line, Restored
+from shardlog.collector.batch import Closed, Line, Restored, SavedSums
 from shardlog.collector.schema import SCHEMA, STEPS
 from shardlog.crdt.counter import Mark, lengthen, shorten
 from shardlog.crdt.delta import Amount, Entry
@@ -109,6 +111,7 @@ class Store:
             ),
             entries=entries,
             registers=tuple(self._registers()),
+            sums=self._sums(),
         )
 
     def commit(self, batch: Persist) -> None:
@@ -172,9 +175,22 @@ class Store:
         execute, executemany = self._db.execute, self._db.executemany
         lines = [(process, *line) for process, line in batch.lines]
         executemany("insert or replace into line values (?, ?, ?)", lines)
+        rows = [(name, json.dumps(row)) for name, row in batch.sums.rows.items()]
+        executemany("insert or replace into account values (?, ?)", rows)
+        refused = batch.sums.refused
+        executemany(
+            "insert or replace into refused values (?, ?, ?, ?)",
+            [(*row, json.dumps(amount)) for row, amount in refused.items() if amount],
+        )
+        executemany(
+            "delete from refused where process = ? and path = ? and generation = ?",
+            [row for row, amount in refused.items() if not amount],
+        )
         ended = [(process,) for process in batch.ended]
         executemany("delete from mark where process = ?", ended)
         executemany("delete from line where process = ?", ended)
+        executemany("delete from account where name = ?", ended)
+        executemany("delete from refused where process = ?", ended)
         executemany("insert or replace into closed values (?, ?, ?, ?)", batch.closed)
         execute("delete from closed where number < ?", (batch.forgotten,))
 
@@ -221,6 +237,18 @@ class Store:
                 Path(f"{self._file}{suffix}").rename(f"{aside}{suffix}")
         log.warning("%s is damaged (%s): kept as %s, a new one is begun", self._file, error, aside)
 
+    def _sums(self) -> SavedSums:
+        return SavedSums(
+            {
+                name: tuple(map(_json_amount, json.loads(amounts)))
+                for name, amounts in self._db.execute("select * from account")
+            },
+            {
+                (process, path, generation): _json_amount(json.loads(amount))
+                for process, path, generation, amount in self._db.execute("select * from refused")
+            },
+        )
+
     def _registers(self) -> Iterator[tuple[str, Leaf | None, Floor | None]]:
         for path, stamp, writer, value, *floor in self._db.execute("select * from register"):
             yield (
@@ -228,6 +256,10 @@ class Store:
                 None if stamp is None else Leaf(stamp, writer, decode_value(value)),
                 None if floor[0] is None else Floor(*floor),
             )
+
+
+def _json_amount(value: int | list[int]) -> Amount:
+    return value if isinstance(value, int) else _amount(value)
 
 
 def _amount(parts: list[int]) -> Amount:

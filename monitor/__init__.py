@@ -7,6 +7,7 @@ General layout:
 - `board`      where the thread writes and all others read
 - `replica`    what shows: rows by path; `change` what is told of them, `watch` to whom, how fast
 - `views`      state -> rows of tables; `document` state -> what JSON can say
+- `balance`    whether what shows is what was counted
 
 The names below are loaded when they are used: importing this package loads no sockets.
 """

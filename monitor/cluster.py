@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shardlog.crdt.errors import Unreachable
-from shardlog.monitor import views
+from shardlog.monitor import balance, views
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -92,13 +92,21 @@ class Cluster:
         board = self._ready()
 
         def report(replica: Replica) -> views.TotalReport:
-            # Read before the sum: what they vouch for is in it.
-            heartbeat, is_whole = board.heartbeat, board.is_whole
-            stale_since_ns = self._link.stale_since_ns()
-            doubts = views.doubts(self.url, heartbeat, is_whole, stale_since_ns)
+            doubts = self._doubts(board)  # before the sum: what a heartbeat vouches for is in it
             return views.total_report(pattern, replica.total(pattern), doubts)
 
         return board.read(report)
+
+    def ledger(self) -> balance.Sample:
+        """What hosts say of all that was counted and what became of it, and what shows. O(rows)."""
+        board = self._ready()
+
+        def sample(replica: Replica) -> balance.Sample:
+            doubts = self._doubts(board)
+            books = balance.books(replica.rows(balance.LEDGER))
+            return balance.Sample(books, *replica.sum(), doubts)
+
+        return board.read(sample)
 
     def watch(self, pattern: str = "**") -> Watch:
         """The changes from now on, at and below what matches: for `for` and `async for`.
@@ -172,6 +180,10 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _doubts(self, board: Board) -> list[views.Doubt]:
+        heartbeat, is_whole = board.heartbeat, board.is_whole
+        return views.doubts(self.url, heartbeat, is_whole, self._link.stale_since_ns())
 
     def _ready(self) -> Board:
         self.wait()

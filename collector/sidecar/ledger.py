@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.batch import UNHEARD, Acknowledge, Persist, Remove
 from shardlog.collector.sidecar.closed import ClosedIds
+from shardlog.collector.sidecar.sums import Sums
 from shardlog.crdt import counter
 from shardlog.crdt.delta import Entry
 from shardlog.crdt.entry import count_on, difference, is_counted, reset_by
@@ -58,6 +59,8 @@ class Ledger:
         self._due: dict[str, Acknowledge | Remove] = {}
         for entry in restored.entries:
             state.put(self.replica, entry)
+        heard = (p for p, line in self.lines.items() if line != UNHEARD or p in self.marks)
+        self.sums = Sums(restored.sums, restored.entries, heard)
 
     @property
     def is_dirty(self) -> bool:
@@ -94,10 +97,17 @@ class Ledger:
         old = self.marks.get(process, {}).get(path, counter.NEVER)
         mark, more = old.advance(total.generation, total.amount)
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
+            self.sums.refuse(process, total, more)
             return False
+        self.sums.hear(process, total, more, to or path)
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
         self._is_dirty = True
         return True
+
+    def refuse(self, process: str, total: Total) -> None:
+        """Note that a total that is news is not let in. O(1)."""
+        old = self.marks.get(process, {}).get(total.path, counter.NEVER)
+        self.sums.refuse(process, total, old.advance(total.generation, total.amount)[1])
 
     def add(self, path: str, more: Amount, born: int, last: int, now_ns: int) -> bool:
         """Add to the replica's own entry; False if the sum is too large to be kept. O(depth)."""
@@ -129,10 +139,12 @@ class Ledger:
         self._gone[path] = None
         self._is_dirty = True
         self._dirty_entries.pop(path, None)
-        floor = self._state.map.floor_over(path)
-        if not is_counted(old) or old.last <= floor:
+        shows = is_counted(old) and old.last > self._state.map.floor_over(path)
+        self.sums.remove(old, shows=shows)
+        if not shows:
             return None
         if not self.add(to, difference(old), old.born, old.last, old.last):
+            self.sums.overflow(old)
             raise OverflowError(f"{path!r} has counted more than {to!r} can hold besides")
         return self._state.cells[to][self.replica]
 
@@ -156,6 +168,7 @@ class Ledger:
         if report.process not in self.lines:
             self.know(report.process)
             self._is_dirty = True
+        self.sums.say(report.process, report.counted)
         line = self.lines[report.process]
         if report.follows in (0, line.last) and report.sequence > line.last:
             self._move(report.process, line._replace(last=report.sequence))
@@ -176,6 +189,7 @@ class Ledger:
         self.marks.pop(process, None)
         self.lines.pop(process, None)
         self._dirty_lines.pop(process, None)
+        self.sums.close(process)
         if process not in self.closed:
             self._dirty_closed.append(self.closed.add(process, now_ns))
 
@@ -199,6 +213,7 @@ class Ledger:
             closed=tuple(self._dirty_closed),
             forgotten=self.closed.forgotten,
             watermark_ns=self.closed.watermark_ns,
+            sums=self.sums.take_dirty(),
         )
         self._dirty_marks, self._dirty_entries, self._dirty_lines = {}, {}, {}
         self._gone, self._ended, self._dirty_closed, self._is_dirty = {}, {}, [], False
@@ -224,9 +239,11 @@ class Ledger:
         self._dirty_lines = lines | self._dirty_lines
         self._ended = dict.fromkeys(batch.ended) | self._ended
         self._dirty_closed = [*batch.closed, *self._dirty_closed]
+        self.sums.put_back(batch.sums)
         self._is_dirty = True
 
     def _put(self, entry: Entry) -> None:
+        self.sums.put(self._state.cells.get(entry.path, {}).get(self.replica), entry)
         self._state.put(self.replica, entry)
         self._dirty_entries[entry.path] = entry
         self._gone.pop(entry.path, None)

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from shardlog.crdt.delta import Erase, Fragment, Natural, Retired, Total, Value, Write
+from shardlog.crdt.delta import Amount, Erase, Fragment, Natural, Retired, Total, Value, Write
 from shardlog.crdt.path import root_key
 
 LANES = 64
@@ -50,6 +50,9 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
     `follows` is the sequence of the report before it on this connection. 0 begins a repetition of
     all that is not acknowledged: what went before it may be lost, and is not missed. A collector
     acknowledges a sequence only when it has every report in this chain up to it.
+
+    `counted` is the sum of all that the process has counted so far, at whatever paths; a part of it
+    that is PART_MAX may be more.
     """
 
     process: str
@@ -61,6 +64,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
     totals: list[Total]
     follows: Natural = 0
     retired: list[Retired] = []
+    counted: Amount = 0
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
