@@ -90,14 +90,14 @@ class Ledger:
     def count(self, process: str, total: Total, now_ns: int, to: str | None = None) -> bool:
         """Hear a total that is news; False if the sum is too large to be kept. O(depth).
 
-        Nothing changes then. A stamp ahead of `now_ns` is cut to it. What is new is added at the
+        It is refused then. A stamp ahead of `now_ns` is cut to it. What is new is added at the
         path `to`, if that is another than the total's own.
         """
         path = total.path
         old = self.marks.get(process, {}).get(path, counter.NEVER)
         mark, more = old.advance(total.generation, total.amount)
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
-            self.sums.refuse(process, total, more)
+            self.refuse(process, total)
             return False
         self.sums.hear(process, total, more, to or path)
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
@@ -105,9 +105,18 @@ class Ledger:
         return True
 
     def refuse(self, process: str, total: Total) -> None:
-        """Note that a total that is news is not let in. O(1)."""
+        """Do not let in a total that is news. O(1).
+
+        Its generation gets a mark all the same, of nothing: once a later one is retired, a total
+        that comes again would not be news.
+        """
         old = self.marks.get(process, {}).get(total.path, counter.NEVER)
-        self.sums.refuse(process, total, old.advance(total.generation, total.amount)[1])
+        _, more = old.advance(total.generation, total.amount)
+        if self.sums.refuse(process, total, more) and total.generation > old.generation:
+            mark = counter.Mark(total.generation, 0)
+            self.marks.setdefault(process, {})[total.path] = mark
+            self._dirty_marks[process, total.path] = mark
+        self._is_dirty = True
 
     def add(self, path: str, more: Amount, born: int, last: int, now_ns: int) -> bool:
         """Add to the replica's own entry; False if the sum is too large to be kept. O(depth)."""

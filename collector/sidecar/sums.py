@@ -156,12 +156,16 @@ class Sums:
             self._own.moved = add(self._own.moved, more)
             self._dirty[ENDED] = None
         self._dirty[process] = None
-        self._turn_away((process, total.path, total.generation), 0)
+        row = (process, total.path, total.generation)
+        if row in self._refused:  # what comes in may be less than what was refused before
+            self._turn_away(row, excess(self._refused[row], more))
 
-    def refuse(self, process: str, total: Total, more: Amount) -> None:
-        """A total was turned away, which has so much that is new."""
+    def refuse(self, process: str, total: Total, more: Amount) -> bool:
+        """A total was turned away, which has so much that is new; whether it is known from now on."""
+        row = (process, total.path, total.generation)
         if not _is_reserved(total.path):
-            self._turn_away((process, total.path, total.generation), more)
+            self._turn_away(row, counter.join(self._refused.get(row, 0), more))
+        return row in self._refused
 
     def put(self, old: Entry | None, new: Entry) -> None:
         """An entry was set, in the place of an older one."""

@@ -60,7 +60,7 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         closed = {n: row for n, row in closed.items() if n >= batch.forgotten}
         entries.update({entry.path: entry for entry in batch.entries})
         for path in batch.gone:
-            del entries[path]
+            entries.pop(path, None)
         registers.update({row[0]: row for row in batch.registers})
     return Restored(
         replica=replica,
