@@ -5,8 +5,9 @@ what is below it. A scalar that gives way to `{}` leaves its floor behind. No ot
 on what would be visible.
 
 A floor ends the generation of the process's own counters at and below it. What was counted before
-and is not acknowledged moves to `ended`, to be sent, also once more; what comes later starts a new generation from zero. So does what
-comes after a total was retired, which then waits as a note of that.
+and is not acknowledged moves to `ended`, to be sent, also once more; what comes later starts a new
+generation from zero. So does what comes after a total was retired, which then waits as a note of
+that.
 
 Known anomaly. Where one path is erased twice before anything is acknowledged, and was counted at
 and sent each time, only the newer of both ends is sent again: if the link broke, the receiver may

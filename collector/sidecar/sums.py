@@ -161,7 +161,7 @@ class Sums:
             self._turn_away(row, excess(self._refused[row], more))
 
     def refuse(self, process: str, total: Total, more: Amount) -> bool:
-        """A total was turned away, which has so much that is new; whether it is known from now on."""
+        """A total was turned away, which has so much that is new; whether that is known now."""
         row = (process, total.path, total.generation)
         if not _is_reserved(total.path):
             self._turn_away(row, counter.join(self._refused.get(row, 0), more))
