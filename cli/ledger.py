@@ -52,9 +52,10 @@ def _findings(cluster: Cluster, sample: Sample, *, agrees: bool) -> Iterator[Fin
     """All that keeps the books from being called balanced."""
     for fault in (fault for book in sample.books for fault in book.faults()):
         yield _fault(fault, "wrong" if fault.known else "unknown")
-    told = {(book.host, book.replica) for book in sample.books}
-    for host in cluster.hosts:
-        if (host.host, host.replica) not in told and host.status != "replaced":
+    told = {book.replica for book in sample.books}
+    silent = [host for host in cluster.hosts if host.replica not in told]
+    for host in silent:
+        if host.status != "replaced":
             yield Finding("ledger", "settling", f"{printable(host.host)} has not told its sums yet")
     for doubt in sample.doubts:
         if doubt.status == "settling":
@@ -62,7 +63,8 @@ def _findings(cluster: Cluster, sample: Sample, *, agrees: bool) -> Iterator[Fin
         elif doubt.status == "stale":
             yield Finding("ledger", "unreachable", printable(doubt.reason))
     if not agrees:
-        is_doubtful = sample.doubts or any(host.status == "replaced" for host in cluster.hosts)
+        is_replaced = any(host.status == "replaced" for host in cluster.hosts)
+        is_doubtful = sample.doubts or silent or is_replaced
         says = f"shows {number(sample.shown)}, its hosts have {number(sample.held())}"
         yield _fault(Fault(cluster.url, "shown", says), "unknown" if is_doubtful else "wrong")
 

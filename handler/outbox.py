@@ -19,6 +19,9 @@ generation of a counter, the receiver must hear the old total, the floor and the
 order. So it applies a report's erases first, then its writes, then its totals; a report that
 carries ended totals carries nothing else; and totals wait until all floors are out.
 
+Each report also says what was counted at all paths so far, which is added up beside the totals: so
+it can be told, further on, whether all of it has arrived.
+
 Times. `now_ns` is a reading of a monotonic clock, for intervals; `wall_ns` is what stamps are made
 of, and may jump.
 

@@ -173,12 +173,11 @@ def _billionths(amount: Amount) -> int:
 
 def _amount(value: Value) -> Amount | None:
     """Anybody may have written it; a part that is PART_MAX was cut."""
-    match [value, 0, 0, 0] if isinstance(value, int) else value:
-        case [int() as a, int() as b, int() as c, int() as d]:
-            parts = (a, b, c, d)
-            return counter.shorten(parts) if 0 <= min(parts) <= max(parts) < PART_MAX else None
-        case _:
-            return None
+    parts = value if isinstance(value, list) else [value, 0, 0, 0]
+    naturals = [part for part in parts if type(part) is int and 0 <= part < PART_MAX]
+    if len(parts) != 4 or len(naturals) != 4:
+        return None
+    return counter.shorten((naturals[0], naturals[1], naturals[2], naturals[3]))
 
 
 def _undelivered(value: Value) -> list[tuple[str, int | float, int | float]]:

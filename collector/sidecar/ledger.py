@@ -15,6 +15,8 @@ The chain: a report that follows the last one in line, or begins a repetition of
 acknowledged (`follows` 0), moves the line. A report behind a hole is taken in, and moves nothing;
 one that is late never moves it back.
 
+`shardlog.collector.sidecar.sums` keeps the sums of all that, by which it can be checked.
+
 What is owed to processes, an acknowledgement or the removal of their files, is owed from the moment
 at which a batch is taken, and is due once a batch is persisted: `take_due` hands it out then. A
 batch that failed is in the next one, so what it owed is due with that.

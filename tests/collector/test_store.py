@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardlog.collector.batch import UNHEARD, Closed, Line, Persist
+from shardlog.collector.batch import NO_SUMS, UNHEARD, Closed, Line, Persist, SavedSums
+from shardlog.collector.schema import STEPS
 from shardlog.collector.store import Store
 from shardlog.crdt.counter import Mark
 from shardlog.crdt.delta import Entry
@@ -30,6 +31,10 @@ BATCH = Persist(
         ("b", None, Floor(2, "p")),
         ("c", Leaf(4, "p", {}), Floor(3, "p")),
     ),
+    sums=SavedSums(
+        {"p": (5, (0, 210_000_000, 0, 0), 2**80), "": (1,)},
+        {("p", "n", 3): (1, 0, 2, 0), ("p", "m", 4): 7},
+    ),
 )
 
 
@@ -45,6 +50,17 @@ def test_what_was_committed_is_loaded_again(tmp_path: Path) -> None:
     assert loaded.marks == {"p": {"n": Mark(1, 5), "f": Mark(2, (0, 210_000_000, 0, 0))}}
     assert sorted(loaded.entries, key=lambda e: e.path, reverse=True) == list(BATCH.entries)
     assert sorted(loaded.registers) == list(BATCH.registers)
+    assert loaded.sums == BATCH.sums
+
+
+def test_sums_of_what_is_no_more_go(tmp_path: Path) -> None:
+    """A total that is no longer refused, and all of a process that has ended."""
+    store = Store(str(tmp_path))
+    store.commit(BATCH)
+    store.commit(Persist(4, (), (), (), sums=SavedSums({"p": (6,)}, {("p", "n", 3): 0})))
+    assert store.load().sums == SavedSums({"p": (6,), "": (1,)}, {("p", "m", 4): 7})
+    store.commit(Persist(5, (), (), (), ended=("p",), sums=SavedSums({"": (7,)}, {})))
+    assert store.load().sums == SavedSums({"": (7,)}, {})
 
 
 def test_what_is_gone_from_the_map_is_gone_from_the_store(tmp_path: Path) -> None:
@@ -181,11 +197,25 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
     assert loaded.entries == (Entry("n", 1, 2, 5),)
     assert loaded.registers == (("a", Leaf(1, "p", 1), None),)
     assert loaded.closed == ()
+    assert loaded.sums == NO_SUMS
     store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
     store.close()
     again = Store(str(tmp_path)).load()
     assert again.lines == {"p": Line(4, 2)}
     assert set(again.entries) == set(BATCH.entries)
+    assert again.sums == BATCH.sums
+
+
+def test_a_store_without_sums_gets_their_tables(tmp_path: Path) -> None:
+    """As the second schema left it."""
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        db.executescript("".join(STEPS[:2]) + "pragma user_version = 2;")
+        db.execute("insert into replica values ('old', 7, 0)")
+    db.close()
+    store = Store(str(tmp_path))
+    assert (store.load().replica, store.load().sums) == ("old", NO_SUMS)
+    store.commit(BATCH)
+    assert store.load().sums == BATCH.sums
 
 
 def test_what_ended_leaves_its_closed_id_and_nothing_else(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -536,6 +537,129 @@ def test_check_names_what_was_lost_and_what_was_refused(server: Server) -> None:
     assert findings["monitors"] == ("wrong", "lower bound: node-9 is gone")
     assert findings["host node-1"] == ("wrong", "lower bound: node-1: its store was lost")
     assert findings["refused malformed"][1].startswith("turned away 3 times since the start of ")
+
+
+TERMS: dict[str, Any] = {
+    **dict.fromkeys(("counted", "heard", "visible"), 7),
+    **dict.fromkeys(("refused", "baseline", "moved", "erased"), 0),
+    **dict.fromkeys(("collapsed", "erased_collapsed", "overflow"), 0),
+    "undelivered": [],
+}
+
+
+def tell_sums(
+    server: Server, host: str = "node-1", replica: str = "replica-1", **said: Any
+) -> None:
+    for term, value in {**TERMS, **said}.items():
+        server.write(f"shardlog/health/ledger/{host}/{replica}/{term}", value)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is on its way in these tests."""
+    monkeypatch.setattr("shardlog.cli.ledger.PATIENCE_S", 0.5)
+
+
+def check_ledger(server: Server) -> tuple[int, dict[str, tuple[str, str]]]:
+    return check("--ledger", "--connect", server.url)
+
+
+def test_ledger_adds_up_over_all_hosts(server: Server) -> None:
+    """And says of what, in one line."""
+    server.hosts = [*server.hosts, HostStatus("node-2", "replica-2", "live", 0, 0)]
+    tell_sums(server)
+    tell_sums(server, "node-2", "replica-2", counted=9, refused=2)
+    server.count("a/n", 7)
+    server.count("b/n", 7.0, "replica-2")
+    code, findings = check_ledger(server)
+
+    assert code == 0
+    assert findings == {
+        "ledger": (
+            "fine",
+            "balanced: 16 counted = 14 visible + 0 collapsed + 0 erased + 2 refused "
+            "+ 0 undelivered",
+        )
+    }
+
+
+def test_ledger_waits_for_what_is_on_its_way(server: Server) -> None:
+    """A term that comes a moment later is no fault."""
+    tell_sums(server, counted=9)
+    server.count("a/n", 7)
+    timer = threading.Timer(1, lambda: tell_sums(server))
+    timer.start()
+    assert check_ledger(server)[0] == 0
+    timer.join()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_ledger_names_the_term_and_the_node_that_are_off(server: Server) -> None:
+    """One line, exit 1."""
+    tell_sums(server, counted=12, undelivered=[["scraper-1@node-1:b:1:1:a", 12, 5]])
+    server.count("a/n", 7)
+    result = run("check", "--ledger", "--connect", server.url)
+
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "wrong        ledger undelivered: node-1: 12 counted by scraper-1, "
+        "5 of them not delivered\n"
+    )
+
+
+@pytest.mark.usefixtures("hasty")
+def test_ledger_finds_that_less_shows_than_hosts_have(server: Server) -> None:
+    """Then it is the one who shows it that is off."""
+    tell_sums(server)
+    server.count("a/n", 6)
+    code, findings = check_ledger(server)
+
+    assert code == 1
+    assert findings == {
+        "ledger shown": ("wrong", f"{server.url}: shows 6, its hosts have 7"),
+    }
+
+
+@pytest.mark.usefixtures("hasty")
+def test_ledger_cannot_tell_where_something_is_missing(server: Server) -> None:
+    """Settling, stale, a host that told nothing, a term that is not known: exit 3."""
+    server.count("a/n", 7)
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger"]) == (3, ("settling", "node-1 has not told its sums yet"))
+
+    tell_sums(server, refused=None)
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger undelivered"][0]) == (3, "unknown")
+
+    tell_sums(server)
+    server.hosts = [HostStatus("node-1", "replica-1", "stale", 0, 0)]
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger"][0]) == (3, "unreachable")
+
+    server.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0)]
+    server.settling = "it was started just now"
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger"]) == (3, ("settling", "it was started just now"))
+
+
+@pytest.mark.usefixtures("hasty")
+def test_ledger_of_a_replaced_store_is_no_fault_of_who_shows_it(server: Server) -> None:
+    """Its counters may be newer than its sums; where they agree all is fine."""
+    server.hosts = [*server.hosts, HostStatus("node-1", "replica-0", "replaced", 0, 0)]
+    tell_sums(server)
+    server.count("a/n", 7)
+    assert check_ledger(server)[0] == 0
+
+    server.count("b/n", 1, "replica-0")
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger shown"][0]) == (3, "unknown")
+
+
+def test_ledger_where_nobody_answers_exits_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a wrong address exits 2."""
+    monkeypatch.setattr("shardlog.cli.check.TIMEOUT_S", 0.05)
+    assert check("--ledger", "--connect", free_pair())[0] == 3
+    assert run("check", "--ledger", "--connect", "nowhere").exit_code == 2
 
 
 def test_check_cannot_tell_where_no_host_is_heard(server: Server) -> None:
