@@ -7,7 +7,7 @@ is-new-enough = $(if $(1),$(shell $(1) -c \
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
             $(if $(call is-new-enough,$(name)),$(name))))
 
-.PHONY: help demo test lint torture picture clean .venv
+.PHONY: help demo test lint torture chaos bench picture clean .venv
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ lint: .venv/dev  ## style, types, floors
 
 torture: .venv/dev  ## faults and load, for as long as it takes
 	.venv/bin/python -m benchmarks.torture
+
+chaos: .venv/dev  ## counts while everything is killed, for some three minutes
+	.venv/bin/python -m benchmarks.chaos
+
+bench: .venv/dev  ## what processes cost a collector, for some ten minutes
+	.venv/bin/python -m benchmarks.crowds
 
 picture: .venv/base  ## docs/demo.svg, from a run of the demo
 	.venv/bin/python docs/picture.py

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.status import Status
-from rich.table import Table
 
+from benchmarks.report import ROOT, Rows, about, goal, goal_rows, keep, show
 from benchmarks.torture_blade import SCENARIOS
 from benchmarks.torture_handlers import HANDLERS
 from benchmarks.torture_lifecycle import (
@@ -31,8 +28,6 @@ from benchmarks.torture_lifecycle import (
 )
 from benchmarks.torture_values import HOSTILE
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 REQUIREMENTS = ROOT / "benchmarks" / "requirements-torture.txt"
 CACHE = ROOT / ".cache"
 ENVIRONMENT = CACHE / "torture-venv"
@@ -63,9 +58,9 @@ def main() -> int:
     if flags.json:
         print(json.dumps(report, indent=1))
     else:
-        show(report, Console())
+        show(tables(report), report["about"], Console())
     if not flags.alone:
-        keep(report)
+        keep("torture", report, tables(report))
     return 0 if all(goal["met"] for goal in report["goals"]) else 1
 
 
@@ -145,21 +140,6 @@ def _process(command: list[str]) -> Generator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def about() -> dict[str, str]:
-    """Where and when, and of which commit."""
-    cpus = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in cpus if line.startswith("model name")]
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    return {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": f"{len(models)} x {models[0]}" if models else platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "commit": commit or "none",
-    }
-
-
 def goals(report: dict[str, Any]) -> list[dict[str, Any]]:
     """What ShardHandler promises, and whether that was so."""
     cases, ends = report["hostile"]["shard"], report["lifecycle"]["shard"]
@@ -187,21 +167,21 @@ def goals(report: dict[str, Any]) -> list[dict[str, Any]]:
         ),
         ("threads before the first call", threads, "0", threads == 0),
     ]
-    return [dict(zip(("goal", "value", "limit", "met"), row, strict=True)) for row in rows]
+    return [goal(name, value, limit, met=met) for name, value, limit, met in rows]
 
 
-def tables(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, heads and rows of each table."""
+def tables(report: dict[str, Any]) -> list[Rows]:
+    """All that is shown of a report."""
     names = list(HANDLERS.values())
     hostile, ends = report["hostile"], report["lifecycle"]
     exits = report["exit_without_receiver_s"]
     return [
-        (
+        Rows(
             "Hostile extras: what becomes of them, and what the log call takes, us",
             ["extra", *names],
             [[case, *(_case(hostile, name, case) for name in HANDLERS)] for case in HOSTILE],
         ),
-        (
+        Rows(
             "Beginnings and ends: log calls that arrive, and what the program takes, s",
             ["program", "calls", *names],
             [
@@ -212,19 +192,7 @@ def tables(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
                 ["without a receiver: later end, s", "", *(_exit(exits, name) for name in HANDLERS)]
             ],
         ),
-        (
-            "Goals of ShardHandler",
-            ["goal", "measured", "limit", ""],
-            [
-                [
-                    goal["goal"],
-                    str(goal["value"]),
-                    goal["limit"],
-                    "met" if goal["met"] else "MISSED",
-                ]
-                for goal in report["goals"]
-            ],
-        ),
+        goal_rows("Goals of ShardHandler", report["goals"]),
     ]
 
 
@@ -247,30 +215,6 @@ def _exit(exits: dict[str, Any], handler: str) -> str:
     if handler not in exits:
         return "missing"
     return "hangs" if exits[handler] is None else f"{exits[handler]:.2f}"
-
-
-def show(report: dict[str, Any], console: Console) -> None:
-    """Print the tables."""
-    for title, heads, rows in tables(report):
-        table = Table(title=title, title_justify="left")
-        for head in heads:
-            table.add_column(head)
-        for row in rows:
-            bad = any(word in cell for cell in row for word in ("RAISES", "hangs", "MISSED"))
-            table.add_row(*row, style="yellow" if bad else None)
-        console.print(table)
-    console.print("   ".join(f"{key}: {value}" for key, value in report["about"].items()))
-
-
-def keep(report: dict[str, Any]) -> None:
-    """Write the results, for machines and for readers."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "torture.json").write_text(json.dumps(report, indent=1) + "\n")
-    text = ["# Torture", "", ", ".join(f"{key} {value}" for key, value in report["about"].items())]
-    for title, heads, rows in tables(report):
-        text += ["", f"## {title}", "", f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
-        text += [f"| {' | '.join(row)} |" for row in rows]
-    (RESULTS / "torture.md").write_text("\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import click
 from shardlog.cli.options import connect_option, json_option
 from shardlog.cli.output import echo_json, printable
 from shardlog.monitor import connect
-from shardlog.monitor.views import Blade
+from shardlog.monitor.views import Blade, clock_remark
 
 STYLES = {"up": "green", "bye": "dim", "lost": "bold red"}
 PIPE_WIDTH = 200
@@ -22,11 +22,14 @@ PIPE_WIDTH = 200
 def blades(url: str, as_json: bool) -> None:
     """Print which processes there are, and how they are."""
     with connect(url) as cluster:
-        rows = cluster.blades()
+        rows, hosts = cluster.blades(), cluster.hosts
     if as_json:
         echo_json(rows, one_line=True)
     else:
         _print_table(rows)
+        for host in hosts:
+            if remark := clock_remark(host):
+                click.echo(f"{printable(host.host)}: {remark}", err=True)
 
 
 def _print_table(rows: list[Blade]) -> None:

@@ -23,7 +23,7 @@ from shardlog.crdt.endpoint import AGGREGATOR_SERVE, check_address, collector_li
 from shardlog.crdt.errors import ConfigError, Unreachable
 from shardlog.crdt.replication.messages import Heartbeat
 from shardlog.monitor import connect
-from shardlog.monitor.views import doubts
+from shardlog.monitor.views import clock_remark, doubts
 
 TIMEOUT_S = 3.0
 LIBZMQ_OLDEST = (4, 3, 5)
@@ -165,6 +165,9 @@ def _heard(url: str, heartbeat: Heartbeat | None) -> Iterator[Finding]:
         return
     number = len(heartbeat.hosts)
     yield Finding("monitors", "fine", f"{url} serves {number} host{'s' if number > 1 else ''}")
+    for host in heartbeat.hosts:
+        if remark := clock_remark(host):
+            yield Finding(f"host {printable(host.host)}", "wrong", remark)
     live = {host.host for host in heartbeat.hosts if host.status == "live"}
     for doubt in doubts(url, heartbeat, is_whole=True, stale_since_ns=None):
         subject = f"host {printable(doubt.host)}" if doubt.host else "monitors"
@@ -175,19 +178,21 @@ def _heard(url: str, heartbeat: Heartbeat | None) -> Iterator[Finding]:
         elif doubt.status == "stale":
             says += "; its collector has ended, or does not reach its aggregator"
         yield Finding(subject, status, says)
-    yield from _retention(heartbeat)
+    yield from _retention(url, heartbeat)
     for reason, times in sorted(heartbeat.refused.items()):
         says = f"turned away {times} times since the start of {url}, whose log names the first"
         yield Finding(f"refused {printable(reason)}", "wrong", says)
 
 
-def _retention(heartbeat: Heartbeat) -> Iterator[Finding]:
-    """Whether all hosts forget by the same table."""
+def _retention(url: str, heartbeat: Heartbeat) -> Iterator[Finding]:
+    """Whether all hosts, and who serves them, forget by the same table."""
     tables: dict[str, list[str]] = {}
     for host in heartbeat.hosts:
         if host.retention and host.status != "replaced":
             tables.setdefault(host.retention, []).append(host.host)
+    if heartbeat.retention:
+        tables.setdefault(heartbeat.retention, []).append(url)
     if len(tables) > 1:
         groups = " | ".join(", ".join(sorted(hosts)) for hosts in tables.values())
-        says = f"the tables of {groups} differ; write the same one on all hosts"
+        says = f"the tables of {groups} differ; write the same one everywhere"
         yield Finding("[retention]", "wrong", says)

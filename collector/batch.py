@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """How far a process was heard without a hole, and the highest generation that it retired."""
+    """How far a process was heard without a hole, and the highest generation that it retired.
+
+    `baseline`: a lost replica may have counted all totals of lower generations; 0 if there is none.
+    """
 
     last: int
     retired: int
+    baseline: int = 0
 
 
 UNHEARD = Line(0, -1)
@@ -43,12 +47,27 @@ class SavedSums(NamedTuple):
 NO_SUMS = SavedSums({}, {})
 
 
+class Identity(NamedTuple):
+    """Which replica a store is, and what it goes on for.
+
+    `lost_ns`: processes that started until then may have been counted by one that was lost, which
+    is when that was noticed, and `max_skew` more; 0 if none was. `lower_bound`: why its counts may
+    be too low, "" if they are not. `replaces`: those that were lost, oldest first.
+    """
+
+    replica: str
+    lost_ns: int = 0
+    lower_bound: str = ""
+    replaces: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Persist:
     """Effect: write all this in one transaction, in the order of the fields.
 
     A mark that is None was retired; a register without leaf and floor is gone. Of a process that
-    has `ended` all marks, its line and its sums go. Closed ids numbered below `forgotten` go.
+    has `ended` all marks, its line and its sums go; where another `identity` goes on, all sums that
+    were there before. Closed ids numbered below `forgotten` go.
     """
 
     version: int
@@ -63,6 +82,10 @@ class Persist:
     forgotten: int = 0
     watermark_ns: int = 0
     sums: SavedSums = NO_SUMS
+    clocks: tuple[tuple[str, int | None], ...] = ()
+    """What others have said of records, None for one that is forgotten."""
+    identity: Identity | None = None
+    """Another replica goes on in this store; None as long as it is the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +101,23 @@ class Restored:
     entries: tuple[Entry, ...] = ()
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...] = ()
     sums: SavedSums = NO_SUMS
+    clocks: dict[str, int] = field(default_factory=dict[str, int])
+    lost_ns: int = 0
+    lower_bound: str = ""
+    replaces: tuple[str, ...] = ()
+    """These three as in `Identity`."""
+    runs: tuple[tuple[str, int], ...] = ()
+    """The latest runs of the replica, in order, and the version at which each opened the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Effect: note that the first of these replicas collects here, and goes on for the others.
+
+    Upwards it is to be known by its name from now on.
+    """
+
+    replicas: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +126,14 @@ class Acknowledge:
 
     process: str
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Effect: make known that the stamps of a blade lead the clock, and are below this one."""
+
+    blade: str
+    stamp: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 A stream has two sockets at each end (`shardlog.crdt.endpoint` makes the second address):
 
                      deltas, heartbeats      snapshots
-    host upward      XPUB connect            DEALER connect
+    upward           XPUB connect            DEALER connect
     aggregator       SUB bind                ROUTER bind
     serving          XPUB bind               ROUTER bind
     following        SUB connect             DEALER connect
@@ -47,6 +47,8 @@ BATCH_BYTES = 4 << 20
 
 REPORTS_HWM = 100
 PUBLISH_UP_HWM = 200
+PASS_ON_HWM = 1000
+"""Upward of an aggregator: a batch of all its hosts."""
 PUBLISH_SERVE_HWM = 1000
 FOLLOW_HOST_HWM = 100
 """Per host: what waits at an aggregator is this times the hosts times the size of a delta."""
@@ -74,7 +76,7 @@ def pull_bind(context: Context, address: str) -> Socket:
     return _bind(context.socket(zmq.PULL), address, {zmq.RCVHWM: REPORTS_HWM})
 
 
-def xpub_connect(context: Context, *addresses: str) -> Socket:
+def xpub_connect(context: Context, *addresses: str, send_hwm: int = PUBLISH_UP_HWM) -> Socket:
     """Publishes upward, to each of the addresses.
 
     Whoever wants its last words delivered closes it with a `linger` in ms.
@@ -83,7 +85,7 @@ def xpub_connect(context: Context, *addresses: str) -> Socket:
         context.socket(zmq.XPUB),
         addresses,
         {
-            zmq.SNDHWM: PUBLISH_UP_HWM,
+            zmq.SNDHWM: send_hwm,
             zmq.RCVHWM: SNAPSHOT_HWM,
             zmq.IMMEDIATE: 1,
             zmq.XPUB_VERBOSER: 1,

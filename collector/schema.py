@@ -41,6 +41,15 @@ create table refused (
     primary key (process, path, generation)
 ) strict, without rowid;
 """
-STEPS = (_COUNTS, _LIVES + _RESETS, _SUMS)
+_LOSSES = """
+alter table line add column baseline integer not null default 0;
+alter table replica add column lost_ns integer not null default 0;
+alter table replica add column lower_bound text not null default '';
+alter table replica add column replaces text not null default '';
+create table run (number integer primary key, epoch text not null, opened integer not null) strict;
+"""
+_CLOCKS = """
+create table clock (record text primary key, stamp integer not null) strict, without rowid;
+"""
+STEPS = (_COUNTS, _LIVES + _RESETS, _LOSSES + _CLOCKS + _SUMS)
 """What makes each schema of the one before it; 0 is an empty file."""
-SCHEMA = len(STEPS)

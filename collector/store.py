@@ -1,35 +1,26 @@
 """A collector's store: SQLite, one transaction per batch, before anything of it is published.
 
-What is kept: the replica's name and version, per (process, path) the highest total heard, per
-process how far it was heard, the ids of those that have ended, the replica's own entries, the
-registers and floors, and the sums of all that. These are JSON, as they may need more than 64 bits.
-WAL with synchronous=FULL: a commit is one append and one fsync. One collector locks a store for as
-long as it lives.
-
-A store that is damaged is set aside, under a name that says so, and a new one is begun. One that
-only can't be opened now, or was written by a later version, is left as it is: that is an error.
+What is kept: the replica's name, version and runs, and what it goes on for, per (process, path) the
+highest total heard, per process how far it was heard, the ids of those that have ended, the
+replica's own entries, the registers and floors, the clocks that others have said records have, and
+the sums of all that. These are JSON, as they may need more than 64 bits. With synchronous=FULL a
+commit is one append and one fsync. How it is opened, and what becomes of a damaged one, is said in
+`shardlog.collector.database`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import itertools
 import json
-import logging
-import os
 import secrets
 import sqlite3
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from shardlog.collector.batch import Closed, Line, Restored, SavedSums
-from shardlog.collector.schema import SCHEMA, STEPS
+from shardlog.collector.database import Database
+from shardlog.collector.schema import STEPS
 from shardlog.crdt.counter import Mark, lengthen, shorten
 from shardlog.crdt.delta import Amount, Entry
-from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.lww_map import Floor, Leaf
 from shardlog.crdt.wire.codec import decode_value, encode_value
 
@@ -38,14 +29,9 @@ if TYPE_CHECKING:
 
     from shardlog.collector.batch import Persist
 
-BUSY_SECONDS = 0.2
-"""How long a commit waits for whoever else has the file, as a backup: the collector does not work
-meanwhile, and a batch that was not written is in the next one."""
 
-log = logging.getLogger("shardlog.collector")
-
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
-"""SQLite's codes for what will be no better at the next attempt: the last is a missing table."""
+RUNS_MAX = 100
+"""How many runs of a replica are known: who heard it last before these is believed."""
 
 
 class Store:
@@ -57,23 +43,11 @@ class Store:
     """
 
     def __init__(self, folder: str) -> None:
-        self.path = Path(folder)
-        self._file = self.path / "state.sqlite"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"{self.path}: another collector uses this store; give each its own --store"
-            ) from error
-        except OSError as error:
-            raise ConfigError(f"{self.path}: the store can't be used: {error.strerror}") from error
-        try:
-            self._db = self._open()
-        except BaseException:
-            os.close(self._lock)
-            raise
+        self._database = Database(
+            folder, "state.sqlite", synchronous="full", steps=STEPS, begin=_name_replica
+        )
+        self.path = self._database.path
+        self._unnoted: str | None = None
 
     def load(self) -> Restored:
         """All that it holds; if that is damaged, a new store, and one line in the log. O(rows).
@@ -81,38 +55,19 @@ class Store:
         Raises:
             ConfigError: it can't be read now.
         """
-        try:
-            return self._load()
-        except (sqlite3.Error, msgspec.MsgspecError, TypeError, ValueError) as error:
-            self._db.close()
-            self._set_aside(error)
-            self._db = self._open()
-            return self._load()
+        return self._database.read(_load)
 
-    def _load(self) -> Restored:
-        (replica, version, watermark_ns) = self._db.execute(
-            "select id, version, watermark_ns from replica"
-        ).fetchone()
-        marks: dict[str, dict[str, Mark]] = {}
-        for process, path, generation, *parts in self._db.execute("select * from mark"):
-            marks.setdefault(process, {})[path] = Mark(generation, _amount(parts))
-        entries = tuple(
-            Entry(path, born, last, _amount(parts[:4]), _amount(parts[4:]), reset)
-            for path, born, last, *parts, reset in self._db.execute("select * from entry")
-        )
-        return Restored(
-            replica=replica,
-            version=version,
-            watermark_ns=watermark_ns,
-            marks=marks,
-            lines={p: Line(*line) for p, *line in self._db.execute("select * from line")},
-            closed=tuple(
-                Closed(*row) for row in self._db.execute("select * from closed order by number")
-            ),
-            entries=entries,
-            registers=tuple(self._registers()),
-            sums=self._sums(),
-        )
+    def begin(self, epoch: str) -> None:
+        """Note that a run begins, before anything is published by it. O(1).
+
+        If that can't be written now, it goes with the next batch.
+        """
+        self._unnoted = epoch
+        db = self._database.connection
+        with contextlib.suppress(sqlite3.Error), db:
+            db.execute("begin immediate")
+            _note_run(db, epoch)
+            self._unnoted = None
 
     def commit(self, batch: Persist) -> None:
         """Write a batch, all of it or nothing, and wait until the disk has it. O(batch).
@@ -120,9 +75,12 @@ class Store:
         Raises:
             sqlite3.Error: it could not be written; the store is as before.
         """
-        with self._db:
-            self._db.execute("begin immediate")
-            self._db.executemany(
+        db = self._database.connection
+        with db:
+            db.execute("begin immediate")
+            if self._unnoted is not None:
+                _note_run(db, self._unnoted)
+            db.executemany(
                 "insert or replace into mark values (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (process, path, mark.generation, *lengthen(mark.amount))
@@ -130,18 +88,18 @@ class Store:
                     if mark is not None
                 ],
             )
-            self._db.executemany(
+            db.executemany(
                 "delete from mark where process = ? and path = ?",
                 [(process, path) for process, path, mark in batch.marks if mark is None],
             )
-            self._db.executemany(
+            db.executemany(
                 "insert or replace into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (e.path, e.born, e.last, *lengthen(e.amount), *lengthen(e.base), e.reset)
                     for e in batch.entries
                 ],
             )
-            self._db.executemany(
+            db.executemany(
                 "insert or replace into register values (?, ?, ?, ?, ?, ?)",
                 [
                     (
@@ -153,109 +111,128 @@ class Store:
                     if leaf or floor
                 ],
             )
-            self._db.executemany(
+            db.executemany(
                 "delete from register where path = ?",
                 [(path,) for path, leaf, floor in batch.registers if not leaf and not floor],
             )
-            self._db.executemany(
-                "delete from entry where path = ?", [(path,) for path in batch.gone]
+            db.executemany("delete from entry where path = ?", [(path,) for path in batch.gone])
+            _commit_lives(db, batch)
+            db.executemany(
+                "insert or replace into clock values (?, ?)",
+                [(record, stamp) for record, stamp in batch.clocks if stamp is not None],
             )
-            self._commit_lives(batch)
-            self._db.execute(
+            db.executemany(
+                "delete from clock where record = ?",
+                [(record,) for record, stamp in batch.clocks if stamp is None],
+            )
+            db.execute(
                 "update replica set version = ?, watermark_ns = ?",
                 (batch.version, batch.watermark_ns),
             )
+            if batch.identity is not None:
+                *identity, replaces = batch.identity
+                db.execute(
+                    "update replica set id = ?, lost_ns = ?, lower_bound = ?, replaces = ?",
+                    (*identity, " ".join(replaces)),
+                )
+                db.execute("delete from run")
+                _note_run(db, batch.identity.replica)
+        self._unnoted = None
 
     def close(self) -> None:
         """Close it and let others have it."""
-        self._db.close()
-        os.close(self._lock)
+        self._database.close()
 
-    def _commit_lives(self, batch: Persist) -> None:
-        execute, executemany = self._db.execute, self._db.executemany
-        lines = [(process, *line) for process, line in batch.lines]
-        executemany("insert or replace into line values (?, ?, ?)", lines)
-        rows = [(name, json.dumps(row)) for name, row in batch.sums.rows.items()]
-        executemany("insert or replace into account values (?, ?)", rows)
-        refused = batch.sums.refused
-        executemany(
-            "insert or replace into refused values (?, ?, ?, ?)",
-            [(*row, json.dumps(amount)) for row, amount in refused.items() if amount],
+
+def _name_replica(db: sqlite3.Connection) -> None:
+    """A new store is a new replica."""
+    if db.execute("select count(*) from replica").fetchone() == (0,):
+        db.execute("insert into replica (id, version) values (?, 0)", (secrets.token_hex(8),))
+
+
+def _note_run(db: sqlite3.Connection, epoch: str) -> None:
+    db.execute("insert into run (epoch, opened) select ?, version from replica", (epoch,))
+    db.execute("delete from run where number <= (select max(number) from run) - ?", (RUNS_MAX,))
+
+
+def _load(db: sqlite3.Connection) -> Restored:
+    replica, version, watermark_ns, lost_ns, lower_bound, replaces = db.execute(
+        "select id, version, watermark_ns, lost_ns, lower_bound, replaces from replica"
+    ).fetchone()
+    entries = tuple(
+        Entry(path, born, last, _amount(parts[:4]), _amount(parts[4:]), reset)
+        for path, born, last, *parts, reset in db.execute("select * from entry")
+    )
+    paths = {entry.path: entry.path for entry in entries}  # one text for all processes
+    marks: dict[str, dict[str, Mark]] = {}
+    for process, path, generation, *parts in db.execute("select * from mark"):
+        mark = Mark(generation, _amount(parts))
+        marks.setdefault(process, {})[paths.setdefault(path, path)] = mark
+    return Restored(
+        replica=replica,
+        version=version,
+        watermark_ns=watermark_ns,
+        marks=marks,
+        lines={p: Line(*line) for p, *line in db.execute("select * from line")},
+        closed=tuple(Closed(*row) for row in db.execute("select * from closed order by number")),
+        entries=entries,
+        registers=tuple(_registers(db)),
+        clocks=dict(db.execute("select record, stamp from clock")),
+        lost_ns=lost_ns,
+        lower_bound=lower_bound,
+        replaces=tuple(replaces.split()),
+        runs=tuple(db.execute("select epoch, opened from run order by number")),
+        sums=_sums(db),
+    )
+
+
+def _commit_lives(db: sqlite3.Connection, batch: Persist) -> None:
+    execute, executemany = db.execute, db.executemany
+    lines = [(process, *line) for process, line in batch.lines]
+    executemany("insert or replace into line values (?, ?, ?, ?)", lines)
+    if batch.identity is not None:
+        execute("delete from account")
+        execute("delete from refused")
+    rows = [(name, json.dumps(row)) for name, row in batch.sums.rows.items()]
+    executemany("insert or replace into account values (?, ?)", rows)
+    refused = batch.sums.refused
+    executemany(
+        "insert or replace into refused values (?, ?, ?, ?)",
+        [(*row, json.dumps(amount)) for row, amount in refused.items() if amount],
+    )
+    executemany(
+        "delete from refused where process = ? and path = ? and generation = ?",
+        [row for row, amount in refused.items() if not amount],
+    )
+    ended = [(process,) for process in batch.ended]
+    executemany("delete from mark where process = ?", ended)
+    executemany("delete from line where process = ?", ended)
+    executemany("delete from account where name = ?", ended)
+    executemany("delete from refused where process = ?", ended)
+    executemany("insert or replace into closed values (?, ?, ?, ?)", batch.closed)
+    execute("delete from closed where number < ?", (batch.forgotten,))
+
+
+def _sums(db: sqlite3.Connection) -> SavedSums:
+    return SavedSums(
+        {
+            name: tuple(map(_json_amount, json.loads(amounts)))
+            for name, amounts in db.execute("select * from account")
+        },
+        {
+            (process, path, generation): _json_amount(json.loads(amount))
+            for process, path, generation, amount in db.execute("select * from refused")
+        },
+    )
+
+
+def _registers(db: sqlite3.Connection) -> Iterator[tuple[str, Leaf | None, Floor | None]]:
+    for path, stamp, writer, value, *floor in db.execute("select * from register"):
+        yield (
+            path,
+            None if stamp is None else Leaf(stamp, writer, decode_value(value)),
+            None if floor[0] is None else Floor(*floor),
         )
-        executemany(
-            "delete from refused where process = ? and path = ? and generation = ?",
-            [row for row, amount in refused.items() if not amount],
-        )
-        ended = [(process,) for process in batch.ended]
-        executemany("delete from mark where process = ?", ended)
-        executemany("delete from line where process = ?", ended)
-        executemany("delete from account where name = ?", ended)
-        executemany("delete from refused where process = ?", ended)
-        executemany("insert or replace into closed values (?, ?, ?, ?)", batch.closed)
-        execute("delete from closed where number < ?", (batch.forgotten,))
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return self._connect()
-        except sqlite3.Error as error:
-            self._set_aside(error)
-            return self._connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._file, isolation_level=None, timeout=BUSY_SECONDS)
-        try:
-            db.execute("pragma journal_mode = wal")
-            db.execute("pragma synchronous = full")
-            (schema,) = db.execute("pragma user_version").fetchone()
-            if schema > SCHEMA:
-                raise ConfigError(
-                    f"{self._file} has schema {schema}, this version reads {SCHEMA}; "
-                    "use the version that wrote it, or move it away to start anew"
-                )
-            if schema < SCHEMA:
-                steps = "".join(STEPS[schema:])
-                db.executescript(f"begin; {steps} pragma user_version = {SCHEMA}; commit;")
-            if db.execute("select count(*) from replica").fetchone() == (0,):
-                db.execute("insert into replica values (?, 0, 0)", (secrets.token_hex(8),))
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _set_aside(self, error: Exception) -> None:
-        """Rename a damaged store, with its journal."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code not in _CORRUPT:
-            raise ConfigError(f"{self._file}: can't be read: {error}") from error
-        aside = next(
-            path
-            for n in itertools.count(1)
-            if not (path := self._file.with_name(f"{self._file.name}.corrupt-{n}")).exists()
-        )
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self._file}{suffix}").rename(f"{aside}{suffix}")
-        log.warning("%s is damaged (%s): kept as %s, a new one is begun", self._file, error, aside)
-
-    def _sums(self) -> SavedSums:
-        return SavedSums(
-            {
-                name: tuple(map(_json_amount, json.loads(amounts)))
-                for name, amounts in self._db.execute("select * from account")
-            },
-            {
-                (process, path, generation): _json_amount(json.loads(amount))
-                for process, path, generation, amount in self._db.execute("select * from refused")
-            },
-        )
-
-    def _registers(self) -> Iterator[tuple[str, Leaf | None, Floor | None]]:
-        for path, stamp, writer, value, *floor in self._db.execute("select * from register"):
-            yield (
-                path,
-                None if stamp is None else Leaf(stamp, writer, decode_value(value)),
-                None if floor[0] is None else Floor(*floor),
-            )
 
 
 def _json_amount(value: int | list[int]) -> Amount:

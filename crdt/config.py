@@ -11,6 +11,9 @@
                  insecure = true
     [aggregate]  listen = "tcp://0.0.0.0:7400"                      SHARDLOG_LISTEN
                  serve = "tcp://127.0.0.1:7410"                     SHARDLOG_SERVE
+                 to = ["tcp://10.0.0.9:7400"]                       SHARDLOG_TO
+                 store = "/var/lib/shardlog"                        SHARDLOG_STORE
+                 peer = ["tcp://10.0.0.2:7400"]
     [monitor]    connect = "tcp://127.0.0.1:7410"                   SHARDLOG_CONNECT
     [retention]  "intents/*" = "24h"
 
@@ -65,9 +68,12 @@ class CollectConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AggregateConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What `shardlog aggregate` is told."""
+    """What `shardlog aggregate` is told. `to` and `peer` may also be written as one address."""
 
     listen: str | None = None
+    to: list[str] = []
+    store: str | None = None
+    peer: list[str] = []
     serve: str | None = None
     insecure: bool = False
 
@@ -138,8 +144,9 @@ def _parse_table(name: str, kind: Any, found: Any, where: str) -> Any:
         return _parse_retention(table, where)
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     _refuse_unknown(table, types, f"{where}: [{name}] has no key", "keys")
-    if isinstance(table.get("to"), str):
-        table = {**table, "to": [table["to"]]}
+    for key in ("to", "peer"):
+        if isinstance(table.get(key), str):
+            table = {**table, key: [table[key]]}
     for key, value in table.items():
         try:
             msgspec.convert(value, types[key])

@@ -23,7 +23,10 @@ alternates makes both totals grow: the value is exact, its parts are not small.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from shardlog.crdt.delta import Amount
@@ -138,7 +141,7 @@ def shorten(parts: tuple[int, int, int, int]) -> Amount:
     return parts[0] if parts[1:] == (0, 0, 0) else parts
 
 
-class Mark(NamedTuple):
+class Mark(msgspec.Struct, frozen=True, gc=False):
     """The highest total seen of one process at one path. Bottom: generation -1."""
 
     generation: int
@@ -153,7 +156,7 @@ class Mark(NamedTuple):
         ((Mark(generation=4, amount=3), 3), (Mark(generation=4, amount=3), 0))
         """
         if generation > self.generation:
-            return Mark(generation, total), total
+            return Mark(_shared(generation), total), total
         if generation < self.generation:
             return self, 0
         more = excess(total, self.amount)
@@ -161,3 +164,9 @@ class Mark(NamedTuple):
 
 
 NEVER = Mark(-1, 0)
+
+
+@lru_cache(1000)
+def _shared(generation: int) -> int:
+    """One object for the many totals that a report carries first: 32 bytes less for each mark."""
+    return generation

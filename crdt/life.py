@@ -3,13 +3,21 @@
 Beside a collector's socket lies a folder with one small file per living process. The process holds
 an fcntl record lock on it for as long as it lives: the kernel frees that at any death, and a forked
 child, which inherits descriptors, does not inherit it. The collector writes into it the
-acknowledgement that PUSH does not give: the sequence of the last report that its store has. What a
-process could not have acknowledged at its end it leaves in an exit file of the same name.
+acknowledgement that PUSH does not give: the sequence of the last report that its store has. Where
+that falls, the store was lost, and the process says all its totals again. What a process could not
+have acknowledged at its end it leaves in an exit file of the same name.
 
-    NAME.life    8 bytes, the acknowledged sequence, big-endian; then the process id, UTF-8
-    NAME.exit    frames, each behind its length in 4 bytes, big-endian; written aside and renamed
+After the clock has stepped back, the stamps of a blade may lead it. Then the collector makes known
+how far they have come, so that the blade's next process starts above its predecessor's.
 
-NAME is a hash of the process id, which may hold characters that a file name may not.
+    NAME.life     8 bytes, the acknowledged sequence, big-endian; then the process id, UTF-8
+    NAME.exit     frames, each behind its length in 4 bytes, big-endian; written aside and renamed
+    BLADE.stamp   8 bytes, a stamp above all of the blade's, big-endian; written aside and renamed
+    replica       the replica that collects here, then those that it goes on for, a line each
+
+NAME is a hash of the process id, which may hold characters that a file name may not, and BLADE one
+of the blade's name. A collector whose store is of another replica than is named knows by that that
+the named one was lost.
 """
 
 from __future__ import annotations
@@ -17,8 +25,11 @@ from __future__ import annotations
 import hashlib
 
 ACKNOWLEDGED_BYTES = 8
+STAMP_BYTES = 8
 LIFE = ".life"
 EXIT = ".exit"
+REPLICA = "replica"
+STAMP = ".stamp"
 
 
 def life_folder(listen: str) -> str | None:
@@ -33,7 +44,7 @@ def life_folder(listen: str) -> str | None:
 
 
 def life_name(process: str) -> str:
-    """The name of a process' files, without what comes behind the dot. O(len).
+    """The name of the files of a process, or a blade, without what is behind the dot. O(len).
 
     >>> life_name("scraper-1@node-7:6f1c:4711:17:9b1d")
     '4fd29f94ee533fa0aa3c84d4'
@@ -59,6 +70,39 @@ def read_life(data: bytes) -> tuple[str, int]:
         raise ValueError(f"a life file of {len(data)} bytes")
     head, process = data[:ACKNOWLEDGED_BYTES], data[ACKNOWLEDGED_BYTES:]
     return process.decode(), int.from_bytes(head, "big")
+
+
+def replica_bytes(replicas: tuple[str, ...]) -> bytes:
+    """What names the replica that collects, the first of these. O(size)."""
+    return "".join(f"{replica}\n" for replica in replicas).encode()
+
+
+def read_replicas(data: bytes) -> tuple[str, ...]:
+    """The inverse; what is damaged is read as another name, which says that one was lost. O(size).
+
+    >>> read_replicas(replica_bytes(("6f1c", "2a90")))
+    ('6f1c', '2a90')
+    """
+    return tuple(data.decode(errors="replace").split())
+
+
+def stamp_bytes(stamp: int) -> bytes:
+    """What a stamp file holds. O(1)."""
+    return stamp.to_bytes(STAMP_BYTES, "big")
+
+
+def read_stamp(data: bytes) -> int:
+    """The stamp that a stamp file holds. O(1).
+
+    >>> read_stamp(stamp_bytes(42))
+    42
+
+    Raises:
+        ValueError: it is cut off.
+    """
+    if len(data) != STAMP_BYTES:
+        raise ValueError(f"a stamp file of {len(data)} bytes")
+    return int.from_bytes(data, "big")
 
 
 def pack_frames(frames: list[bytes]) -> bytes:

@@ -23,6 +23,9 @@ a newer write to a path that exists can't be dominated from above, and a stored 
 anything at all is stored strictly below it. A scalar's floor is not stored apart from it until a
 newer `{}` takes its leaf.
 
+A row that is forgotten is dropped, and what it had superseded or dominated in this map does not
+come back. So a map is what one replica's owner has; `shardlog.crdt.parts` joins several.
+
 Known anomalies. Of two concurrent writes to one path one is lost, by design. An erase also erases
 what another host wrote before it by that host's clock; with clocks skewed by d this reaches d into
 what was "later". A dict that loses its last leaf is gone unless `{}` was written there.
@@ -30,13 +33,13 @@ what was "later". A dict that loses its last leaf is gone unless `{}` was writte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from shardlog.crdt.path import ancestors
 from shardlog.crdt.path_index import PathIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Collection, Iterator
 
     from shardlog.crdt.delta import Value
 
@@ -63,6 +66,9 @@ class Floor(NamedTuple):
 
 NO_FLOOR = Floor(0, "")
 
+Mark: TypeAlias = tuple[int, str]
+"""What orders writes and erases: stamp and writer."""
+
 
 class LwwMap:
     """The map. All paths are canonical texts of `shardlog.crdt.path`.
@@ -88,15 +94,31 @@ class LwwMap:
     def write(self, path: str, stamp: int, writer: str, value: Value) -> list[str]:
         """Merge a write; the paths whose look may have changed by it, [] if it was old.
 
+        Complexity: `join_leaf`.
+        """
+        return self.join_leaf(path, Leaf(stamp, writer, value))
+
+    def erase(self, path: str, stamp: int, writer: str) -> list[str]:
+        """Merge a floor; the paths whose look may have changed by it, [] if it was old.
+
+        Complexity: `join_floor`.
+        """
+        return self.join_floor(path, Floor(stamp, writer))
+
+    def join_leaf(self, path: str, leaf: Leaf) -> list[str]:
+        """As `write`; maps that join the same leaf share it.
+
         O(1) where the path exists and nothing is below it, else O(depth + log n + dropped).
         """
+        stamp, writer, value = leaf
         old = self.leaves.get(path)
         scalar = type(value) is not dict
         if old is not None:
             if stamp < old.stamp or (stamp == old.stamp and writer <= old.writer):
                 # The leaf is old news, but below a newer `{}` its floor may not be.
-                return [] if old.is_scalar or not scalar else self.erase(path, stamp, writer)
-            self.leaves[path] = Leaf(stamp, writer, value)
+                is_old = old.is_scalar or not scalar
+                return [] if is_old else self.join_floor(path, Floor(stamp, writer))
+            self.leaves[path] = leaf
             if not scalar:
                 if old.is_scalar:
                     self.floors[path] = Floor(old.stamp, old.writer)
@@ -111,7 +133,7 @@ class LwwMap:
             path, (stamp, writer)
         ):
             return []
-        self.leaves[path] = Leaf(stamp, writer, value)
+        self.leaves[path] = leaf
         if floor is None:
             self.index.add(path)
         elif scalar:
@@ -122,12 +144,8 @@ class LwwMap:
             touched += self._drop_below(path, (stamp, writer))
         return touched
 
-    def erase(self, path: str, stamp: int, writer: str) -> list[str]:
-        """Merge a floor; the paths whose look may have changed by it, [] if it was old.
-
-        O(depth + log n + dropped).
-        """
-        mark = (stamp, writer)
+    def join_floor(self, path: str, mark: Floor) -> list[str]:
+        """As `erase`; maps that join the same floor share it. O(depth + log n + dropped)."""
         leaf = self.leaves.get(path)
         floor = self.floors.get(path)
         if floor is not None and floor >= mark:
@@ -143,34 +161,67 @@ class LwwMap:
             touched += (p for p in ancestors(path) if p in self.leaves)
         elif leaf is not None and leaf[:2] < mark:
             del self.leaves[path]
-        self.floors[path] = Floor(stamp, writer)
+        self.floors[path] = mark
         return touched
 
-    def drop(self, path: str, cut: int, is_own: Callable[[str], bool]) -> bool:
-        """Drop the leaf and the floor at a path whose stamps are not above `cut`; whether any was.
+    def drop(self, path: str, marks: Collection[Mark]) -> list[Leaf | Floor]:
+        """Drop the leaf and the floor at a path if they bear one of these marks; what went.
 
-        Only of writers that `is_own` says are. O(1), O(depth + log n) where the path goes.
+        O(1), O(depth + log n) where the path goes.
         """
+        dropped: list[Leaf | Floor] = []
         leaf, floor = self.leaves.get(path), self.floors.get(path)
-        drops_leaf = leaf is not None and leaf.stamp <= cut and is_own(leaf.writer)
-        drops_floor = floor is not None and floor.stamp <= cut and is_own(floor.writer)
-        if drops_leaf:
-            del self.leaves[path]
-        if drops_floor:
-            del self.floors[path]
-        if (drops_leaf or drops_floor) and path not in self.leaves and path not in self.floors:
+        if leaf is not None and leaf[:2] in marks:
+            dropped.append(self.leaves.pop(path))
+        if floor is not None and floor in marks:
+            dropped.append(self.floors.pop(path))
+        if dropped and not self.holds(path):
             self.index.remove(path)
-        return drops_leaf or drops_floor
+        return dropped
+
+    def copy(self) -> LwwMap:
+        """Another one with the same leaves and floors. O(n)."""
+        copy = LwwMap()
+        copy.leaves, copy.floors = self.leaves.copy(), self.floors.copy()
+        copy.index = self.index.copy()
+        return copy
+
+    def holds(self, path: str) -> bool:
+        """Whether a leaf or a floor is stored at exactly this path. O(1)."""
+        return path in self.leaves or path in self.floors
+
+    def at_and_below(self, top: str) -> Iterator[str]:
+        """The paths at and below `top` at which something is stored, sorted. O(log n) to begin."""
+        if self.holds(top):
+            yield top
+        yield from self.index.below(top)
+
+    def marks(self, path: str) -> list[Mark]:
+        """The marks of the leaf and of the floor at a path. O(1)."""
+        leaf, floor = self.leaves.get(path), self.floors.get(path)
+        return [mark for mark in (leaf and leaf[:2], floor) if mark is not None]
 
     def newest_at(self, path: str) -> int:
         """The newest stamp of the leaf and the floor at a path, 0 if there is none. O(1)."""
         leaf, floor = self.leaves.get(path), self.floors.get(path)
         return max(leaf.stamp if leaf else 0, floor.stamp if floor else 0)
 
+    def compact(self) -> None:
+        """Give back the memory of what was dropped, see `PathIndex.compact`. O(n)."""
+        self.leaves, self.floors = dict(self.leaves), dict(self.floors)
+        self.index.compact()
+
     def is_visible(self, path: str) -> bool:
         """Whether the leaf that is stored at `path` shows. O(1)."""
         leaf = self.leaves.get(path)
         return leaf is not None and not (leaf.is_scalar and self.index.has_below(path))
+
+    def floor_at(self, path: str) -> Floor:
+        """The floor at exactly this path, a scalar's too, `NO_FLOOR` if there is none. O(1)."""
+        leaf = self.leaves.get(path)
+        if leaf is not None and leaf.is_scalar:
+            return Floor(leaf.stamp, leaf.writer)
+        return self.floors.get(path, NO_FLOOR)
 
     def floor_over(self, path: str) -> int:
         """The newest stamp of a floor at the path or a strict prefix of it, 0 if none. O(depth)."""
@@ -178,10 +229,14 @@ class LwwMap:
 
     def newest_floor(self, path: str) -> Floor:
         """The newest floor at the path or a strict prefix of it, `NO_FLOOR` if none. O(depth)."""
-        newest = self._floor_at(path)
+        newest = self.floor_at(path)
         for prefix in ancestors(path):
-            newest = max(newest, self._floor_at(prefix))
+            newest = max(newest, self.floor_at(prefix))
         return newest
+
+    def newest_floor_place(self, path: str) -> tuple[Floor, str]:
+        """The newest floor over a path, and where it is: the path or a prefix of it. O(depth)."""
+        return max((self.floor_at(p), p) for p in (path, *ancestors(path)))
 
     def newest_below(self, path: str) -> int:
         """The newest stamp of a leaf or floor strictly below the path, 0 if none. O(subtree)."""
@@ -203,7 +258,7 @@ class LwwMap:
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the map is in normal form. O(n x depth)."""
-        assert set(self.index) == set(self.leaves) | set(self.floors)
+        assert list(self.index) == sorted(self.leaves.keys() | self.floors.keys())
         for path in self.index:
             leaf, floor = self.leaves.get(path), self.floors.get(path)
             if leaf is not None and floor is not None:
@@ -211,12 +266,6 @@ class LwwMap:
                 assert leaf[:2] >= floor, f"{path}: a leaf under its own floor"
             for mark in (leaf and leaf[:2], floor):
                 assert mark is None or not self._is_dominated(path, mark), f"{path}: dominated"
-
-    def _floor_at(self, path: str) -> Floor:
-        leaf = self.leaves.get(path)
-        if leaf is not None and leaf.is_scalar:
-            return Floor(leaf.stamp, leaf.writer)
-        return self.floors.get(path, NO_FLOOR)
 
     def _is_dominated(self, path: str, mark: tuple[int, str]) -> bool:
         for prefix in ancestors(path):

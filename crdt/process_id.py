@@ -4,8 +4,9 @@
     blade     host   boot     pid  start ns            nonce
 
 Boot tells two lives of a host apart, start two processes with one pid, the nonce two containers
-that share all of these, and two handlers within one process. Leaves keep this text as their writer:
-who said it can be read off it, so no table of names has to travel or be kept.
+that share all of these, and two handlers within one process. A process whose clock steps back too
+far goes on under another id. Leaves keep this text as their writer: who said it can be read off it,
+so no table of names has to travel or be kept.
 """
 
 from __future__ import annotations

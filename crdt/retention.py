@@ -22,6 +22,7 @@ itself is never a record.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,16 +71,25 @@ class Retention:
     >>> table.record_of("intents/~/tries"), table.record_of("last")
     (None, None)
 
+    `digest` is a short text that two tables have in common iff they say the same.
+
+    >>> Retention({"intents/*": "60s"}).digest == Retention({"intents/*": "1m"}).digest
+    True
+
     Raises:
         ConfigError: a pattern or a duration is none.
     """
 
-    __slots__ = ("_rules",)
+    __slots__ = ("_rules", "digest")
 
     def __init__(self, table: Mapping[str, str] | None = None) -> None:
         rules = [_parse_rule(*said) for said in {**DEFAULTS, **(table or {})}.items()]
         rules.sort(key=lambda rule: (*(part is None for part in rule.parts), 2))
         self._rules = tuple(rules)
+        said = repr(
+            [([sorted(part) if part else "*" for part in parts], ns) for parts, ns in rules]
+        )
+        self.digest = hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
 
     def record_of(self, path: str) -> Record | None:
         """The record that a path belongs to, None if it is kept for ever. O(len + rules)."""

@@ -1,11 +1,13 @@
 """The state that is replicated: registers and floors, and the counters of every replica.
 
-Theory. State is the product of two lattices: the nested last-writer-wins map, and the cluster's
-PN-Counter, whose entries belong to replicas (a replica is a collector's store). Registers merge
-one by one. Entries are versioned per replica: a fragment (from, to) of a replica applies iff
+Theory. A replica is a collector's store. The state is the product of the parts of its replicas: a
+part is the nested last-writer-wins map of what was said to that replica, and its entries of the
+cluster's PN-Counter. Parts are versioned: a fragment (from, to) of a replica applies iff
 from <= known < to, one with to <= known is a repetition and dropped, one with from > known a gap
-that a snapshot must fill. An entry is never rewritten by anyone but its owner (Almeida et al.,
-"Delta State Replicated Data Types", 2016, section 4: causal delta-merging, intervals for acks).
+that a snapshot must fill. A part is never rewritten by anyone but its owner (Almeida et al., "Delta
+State Replicated Data Types", 2016, section 4: causal delta-merging, intervals for acks). What shows
+is a function of the join of all parts, see `shardlog.crdt.parts`: nodes that hold the same versions
+are equal, and the snapshot of a replica that any of them gives is what its owner would give.
 
 What shows where a register and a counter meet: for visibility a counter is a leaf stamped by its
 newest count. It writes no floor, but hides older leaves at and below its path; a floor at or above
@@ -40,17 +42,19 @@ from shardlog.crdt.delta import (
     item_bytes,
     name_bytes,
 )
-from shardlog.crdt.entry import difference, is_counted
+from shardlog.crdt.entry import count_on, difference, is_counted
 from shardlog.crdt.errors import LocalProtocolError
-from shardlog.crdt.lww_map import LwwMap
+from shardlog.crdt.lww_map import NO_FLOOR, Floor, Leaf
+from shardlog.crdt.parts import Parts
 from shardlog.crdt.path import Pattern, ancestors
-from shardlog.crdt.path_index import PathIndex
 from shardlog.crdt.retention import is_collapsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from shardlog.crdt.delta import Amount, Value
+    from shardlog.crdt.lww_map import Mark
+    from shardlog.crdt.parts import Part
 
 
 class Shown(NamedTuple):
@@ -65,7 +69,7 @@ class Shown(NamedTuple):
 class State:
     """Registers, floors and counters of a host or of the whole cluster.
 
-    >>> state = State()
+    >>> state = State("replica-1")
     >>> state.write("intents/42/host", 1, "process", "scraper-1")
     True
     >>> state.put("replica-1", Entry("intents/42/tries", 1, 2, 5))
@@ -76,64 +80,59 @@ class State:
     ['intents/42/host', 'intents/42/tries']
     """
 
-    def __init__(self) -> None:
-        self.map = LwwMap()
+    def __init__(self, replica: str = "") -> None:
+        """`replica` is whose owner this is: what is written or erased here is its own."""
+        self._replica = replica
+        self._parts = Parts()
+        self.parts: Mapping[str, Part] = self._parts.of
+        self.map = self._parts.joined
         self.cells: dict[str, dict[str, Entry]] = {}
         self.versions: dict[str, int] = {}
-        self._cell_index = PathIndex()
+        self._cell_index = self._parts.counted
         self._mixed = False
         self._touched: dict[str, int] = {}
         self._left: dict[str, int] = {}
-        self._homes: dict[str, str] = {}
-        self._homes_max = 1000
+        self._gone = 0
 
     def write(self, path: str, stamp: int, writer: str, value: Value) -> bool:
         """Merge a register's write; whether it was news. Complexity: `LwwMap.write`."""
-        is_new = path not in self.map.leaves
-        touched = self.map.write(path, stamp, writer, value)
-        if touched:
-            if is_new and not self._mixed and self.cells:
-                self._mixed = (
-                    path in self.cells
-                    or self._cell_index.has_below(path)
-                    or any(p in self.cells for p in ancestors(path))
-                )
-            self._touch(path, touched)
-        return bool(touched)
+        return self._write(self._parts.part(self._replica), path, Leaf(stamp, writer, value))
 
     def erase(self, path: str, stamp: int, writer: str) -> bool:
         """Merge a floor; whether it was news. O(depth + log n + what is below)."""
-        touched = self.map.erase(path, stamp, writer)
-        if touched:
-            if not self._mixed and self.cells:
-                self._mixed = any(p in self.cells for p in ancestors(path))
-            self._touch(path, touched)
-            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
-        return bool(touched)
+        return self._erase(self._parts.part(self._replica), path, Floor(stamp, writer))
 
     def forget(self, replica: str, record: str, cut: int) -> None:
         """Drop what a replica has at and below a record, up to the stamp `cut`.
 
-        Of a record of one key its counters stay: there is no sibling to go on at. O(rows of it).
+        What others have there stays, and what this had hidden of it shows again. Of a record of one
+        key its counters stay: there is no sibling to go on at. O(rows of it), as `Parts.lose`.
         """
-        is_own = self._is_of(replica)
-        keeps_counters = not any(ancestors(record))
-        for path in self.at_and_below(record):
-            is_gone = self.map.drop(path, cut, is_own)
-            if replica in self.cells.get(path, {}) and not keeps_counters:
-                self._remove(replica, path)
-                is_gone = True
-            if is_gone:
-                self._touch_gone(path, cut)
+        part = self.parts.get(replica)
+        if part is None:
+            return
+        lost: dict[str, list[Mark]] = {}
+        for path in part.map.at_and_below(record):
+            marks = [mark for mark in part.map.marks(path) if mark[0] <= cut]
+            if marks:
+                lost[path] = marks
+        self._lose(part, lost)
+        gone = dict.fromkeys(lost, cut)
+        if any(ancestors(record)):
+            counted = [p for p in (record, *part.counted.below(record)) if self._counts(part, p)]
+            for path in counted:
+                self._remove(part, path)
+                gone[path] = cut
+        self._touch_gone(gone)
+        self._gone += len(gone)
+        self._compact()
 
     def put(self, replica: str, entry: Entry) -> None:
         """Set a replica's entry: the caller answers for the order. O(1) where the path exists."""
         path = entry.path
         cell = self.cells.get(path)
-        if cell is None:
-            cell = self.cells[path] = {}
-            self._cell_index.add(path)
-            self._mixed = self._mixed or self._meets(path)
+        if cell is None or replica not in cell:
+            cell = self._new_cell(replica, path)
         cell[replica] = entry
         self._touch(path, [path])
 
@@ -152,36 +151,68 @@ class State:
             )
         for forgotten in fragment.forgotten:
             self.forget(fragment.replica, forgotten.record, forgotten.cut)
-        self._merge_registers(fragment)
-        for entry in fragment.entries:
-            self.put(fragment.replica, entry)
+        self._join(fragment)
         self.versions[fragment.replica] = fragment.to_version
 
-    def install(self, replica: str, version: int, chunks: Iterable[Fragment]) -> None:
-        """Replace all that a replica has by its snapshot; what is not in it was forgotten.
+    def install(
+        self,
+        replica: str,
+        version: int,
+        chunks: Iterable[Fragment],
+        *,
+        takes_back: bool = False,
+    ) -> bool:
+        """Replace the part of a replica by its snapshot; whether that was done.
 
-        The version is that of the snapshot's first chunk: later chunks may hold later entries, so
-        the fragments behind that version, up to the one of the last chunk, belong to the same
-        step. O(size of the old state and of the snapshot).
+        One that is older than what is known is ignored, unless it `takes_back` the replica. What it
+        does not restate was forgotten. The version is that of the snapshot's first chunk: later
+        chunks may hold later rows, so the fragments behind that version, up to the one of the last
+        chunk, belong to the same step. O(size of the old part and of the snapshot).
         """
-        own = {writer for writer, home in self._homes.items() if home == replica}
-        held: set[str] = set()
-        said: set[str] = set()
+        if version < self.versions.get(replica, 0) and not takes_back:
+            return False
+        chunks = list(chunks)
+        leaves: dict[str, Mark] = {}
+        floors: dict[str, Mark] = {}  # those of scalars too
         for chunk in chunks:
-            self._merge_registers(chunk)
-            for entry in chunk.entries:
-                self.put(replica, entry)
-                held.add(entry.path)
-            said.update(item.path for items in (chunk.writes, chunk.erases) for item in items)
-        for path in [p for p, cell in self.cells.items() if replica in cell and p not in held]:
-            last = self.cells[path][replica].last
-            self._remove(replica, path)
-            self._touch_gone(path, last)
-        for path in [p for p in self.map.index if p not in said]:
-            newest = self.map.newest_at(path)
-            if self.map.drop(path, newest, own.__contains__):
-                self._touch_gone(path, newest)
+            floors.update((e.path, (e.stamp, chunk.writers[e.writer])) for e in chunk.erases)
+            for write in chunk.writes:
+                leaves[write.path] = (write.stamp, chunk.writers[write.writer])
+                if type(write.value) is not dict:
+                    floors[write.path] = leaves[write.path]
+        entries = {entry.path for chunk in chunks for entry in chunk.entries}
+        part = self._parts.part(replica)
+        lost: dict[str, list[Mark]] = {}
+        for path, leaf in part.map.leaves.items():
+            mark = leaf[:2]
+            keeps_floor = not leaf.is_scalar or floors.get(path, NO_FLOOR) >= mark
+            if leaves.get(path, NO_FLOOR) < mark or not keeps_floor:
+                lost[path] = [mark]
+        for path, floor in part.map.floors.items():
+            if floors.get(path, NO_FLOOR) < floor:
+                lost.setdefault(path, []).append(floor)
+        self._lose_all(part, lost, [path for path in part.counted if path not in entries])
+        for chunk in chunks:
+            self._join(chunk)
         self.versions[replica] = version
+        return True
+
+    def drop_replica(self, replica: str) -> None:
+        """Drop the part and the version of a replica, as if it had never been. O(its rows)."""
+        part = self.parts.get(replica)
+        if part is not None:
+            lost = {path: part.map.marks(path) for path in part.map.index}
+            self._lose_all(part, lost, list(part.counted))
+            self._parts.remove(replica)
+        self.versions.pop(replica, None)
+
+    def succeed(self, replica: str) -> None:
+        """Go on as another replica: what was said stays, what was counted is no more. O(counted)"""
+        part = self._parts.part(self._replica)
+        self._lose_all(part, {}, list(part.counted))
+        self.versions.pop(self._replica, None)
+        self._parts.rename(part, replica)
+        self._replica = replica
 
     def touched(self) -> Iterable[str]:
         """What the next `take_touched` returns. O(1)."""
@@ -212,15 +243,61 @@ class State:
         lasts = (entry.last for entry in self.cells.get(path, {}).values())
         return max(self.map.newest_at(path), max(lasts, default=0))
 
+    def held(self, top: str) -> Iterator[tuple[str, str]]:
+        """Who holds anything where, at and below `top`: (replica, path). O(log n + such)."""
+        for path, replica in self._parts.holders(top):
+            yield replica, path
+        for path in self.counters(top):
+            for replica in self.cells[path]:
+                yield replica, path
+
+    def held_by(self, replica: str, top: str | None = None) -> list[str]:
+        """The paths at and below `top` (None: all) that a replica holds. O(log n + such)."""
+        part = self.parts.get(replica)
+        if part is None:
+            return []
+        if top is None:
+            return list(_once(merge(part.map.index, part.counted)))
+        counted = [p for p in (top, *part.counted.below(top)) if self._counts(part, p)]
+        return list(_once(merge(part.map.at_and_below(top), counted)))
+
+    def newest_of(self, replica: str, path: str) -> int:
+        """The newest stamp that a replica has at a path, 0 if it has none. O(1)."""
+        entry = self.cells.get(path, {}).get(replica)
+        return max(self.parts[replica].map.newest_at(path), entry.last if entry else 0)
+
+    def moved(self, replica: str, path: str, to: str) -> Entry | None:
+        """A replica's entry at `to` if what it shows at `path` goes on there, None if nothing does.
+
+        O(depth).
+        """
+        old = self.cells[path][replica]
+        if not is_counted(old) or old.last <= self.map.floor_over(path):
+            return None
+        there = self.cells.get(to, {}).get(replica) or Entry(to, 0, 0, 0)
+        floor = self.map.floor_over(to)
+        return count_on(there, difference(old), (old.born, old.last), floor, old.last)
+
+    def newest_by_replica(self, top: str) -> dict[str, int]:
+        """Who has anything at and below `top`, and the newest stamp of it. O(log n + such rows)."""
+        newest: dict[str, int] = {}
+        for path, replica in self._parts.holders(top):
+            stamp = self.parts[replica].map.newest_at(path)
+            newest[replica] = max(newest.get(replica, 0), stamp)
+        for path in self.counters(top):
+            for replica, entry in self.cells[path].items():
+                newest[replica] = max(newest.get(replica, 0), entry.last)
+        return newest
+
     def gone_by(self, path: str) -> tuple[Literal[2, 3], int, str]:
         """How a path went that once showed something, when and by whom. O(depth + below).
 
         Forgotten, if that was what it was last touched by. Else erased: by a floor at or above it
         if that is the newest, or by whatever was written below it.
         """
-        if path in self._left:
-            return FORGOTTEN, self._left[path], ""
         floor = self.map.newest_floor(path)
+        if self._left.get(path, 0) > floor.stamp:
+            return FORGOTTEN, self._left[path], ""
         below = (self.map.leaves.get(p) or self.map.floors[p] for p in self.map.index.below(path))
         stamp, by = max([floor, *((mark.stamp, mark.writer) for mark in below)])
         return ERASED, stamp, by
@@ -257,18 +334,22 @@ class State:
     def snapshot(
         self, replica: str, after: str | None, bytes_max: int
     ) -> tuple[Fragment, str | None]:
-        """A chunk of what is stored, sorted, behind the path `after` (None: from the start).
+        """A chunk of what a replica has, sorted, behind the path `after` (None: from the start).
 
-        The second value is the `after` of the next chunk, None behind the last. The entries are
-        those of `replica`. The state may change between chunks: see `install`. O(log n + chunk).
+        The second value is the `after` of the next chunk, None behind the last. The state may
+        change between chunks: see `install`. O(log n + chunk).
         """
         versions = (0, self.versions.get(replica, 0))
-        return self.fragment(replica, versions, self.paths(after), bytes_max)
+        part = self.parts.get(replica)
+        if part is None:
+            return self.fragment(replica, versions, iter(()), bytes_max)
+        paths = _once(merge(part.map.index.after(after), part.counted.after(after)))
+        return self.fragment(replica, versions, paths, bytes_max)
 
     def fragment(
         self, replica: str, versions: tuple[int, int], paths: Iterator[str], bytes_max: int
     ) -> tuple[Fragment, str | None]:
-        """What is stored at the next of these paths, until the fragment has about `bytes_max`.
+        """What a replica has at the next of these paths, until that is about `bytes_max`.
 
         The second value is the last path taken, None if there was none left. O(fragment).
         """
@@ -276,8 +357,11 @@ class State:
         fragment = Fragment(replica, *versions, [], [], [], [])
         last: str | None = None
         size = 0
+        part = self.parts.get(replica)
+        if part is None:
+            return fragment, None
         for path in paths:
-            leaf, floor = self.map.leaves.get(path), self.map.floors.get(path)
+            leaf, floor = part.map.leaves.get(path), part.map.floors.get(path)
             for mark in (floor, leaf):
                 if mark is not None and mark.writer not in writers:
                     writers[mark.writer] = len(writers)
@@ -301,48 +385,124 @@ class State:
         return fragment, last
 
     def digest(self) -> str:
-        """A hash of all that is stored: equal iff the states are. O(n)."""
+        """A hash of the parts and their versions: equal iff they are. O(n)."""
         sha = hashlib.blake2b(digest_size=16)
-        for row in self.map.rows():
-            sha.update(repr(row).encode("utf-8", "surrogatepass"))
-        for path in self._cell_index:
-            sha.update(repr((path, sorted(self.cells[path].items()))).encode())
-        sha.update(repr(sorted(self.versions.items())).encode())
+        for replica in sorted(self.versions.keys() | self.parts.keys()):
+            part = self.parts.get(replica)
+            rows: list[object] = []
+            if part is not None:
+                rows += part.map.rows()
+                rows += (self.cells[path][replica] for path in part.counted)
+            version = self.versions.get(replica, 0)
+            if version or rows:
+                said = repr((replica, version, rows))
+                sha.update(said.encode("utf-8", "surrogatepass"))
         return sha.hexdigest()
 
     def check_invariants(self) -> None:
         """Raise AssertionError where the state contradicts itself. O(n x depth)."""
-        self.map.check_invariants()
-        assert set(self._cell_index) == set(self.cells)
-        assert all(self.cells.values()), "a path without an entry"
+        self._parts.check_invariants()
+        assert list(self._cell_index) == sorted(self.cells)
+        held = [(path, replica) for replica, part in self.parts.items() for path in part.counted]
+        assert sorted(held) == sorted((p, by) for p, cell in self.cells.items() for by in cell)
         shown = [p for p, row in self.rows() if row.value != {} and not is_collapsed(p)]
         inner = {prefix for path, _ in self.rows() for prefix in ancestors(path)}
         assert not inner.intersection(shown), "something shows below a value that shows"
 
-    def _merge_registers(self, fragment: Fragment) -> None:
+    def _join(self, fragment: Fragment) -> None:
         writers = [sys.intern(writer) for writer in fragment.writers]
-        self._homes.update(dict.fromkeys(writers, fragment.replica))
+        part = self._parts.part(fragment.replica)
         for erase in fragment.erases:
-            self.erase(erase.path, erase.stamp, writers[erase.writer])
+            self._erase(part, erase.path, Floor(erase.stamp, writers[erase.writer]))
         for write in fragment.writes:
-            self.write(write.path, write.stamp, writers[write.writer], write.value)
-        if len(self._homes) > self._homes_max:
-            leaves, floors = self.map.leaves.values(), self.map.floors.values()
-            kept = {mark.writer for marks in (leaves, floors) for mark in marks}
-            self._homes = {writer: self._homes[writer] for writer in kept if writer in self._homes}
-            self._homes_max = 2 * len(self._homes) + 1000
+            leaf = Leaf(write.stamp, writers[write.writer], write.value)
+            self._write(part, write.path, leaf)
+        for entry in fragment.entries:
+            self.put(fragment.replica, entry)
 
-    def _is_of(self, replica: str) -> Callable[[str], bool]:
-        """Whether a writer speaks through this replica. At the owner itself all writers do."""
-        return lambda writer: self._homes.get(writer, replica) == replica
+    def _write(self, part: Part, path: str, leaf: Leaf) -> bool:
+        joined = self.map
+        old = joined.leaves.get(path)
+        # A newer scalar where the part's own shows, and nothing is below: in the part and in the
+        # join alike it takes its place. 0.55 us instead of 1.15 us; it is what most merges are.
+        if (
+            old is not None
+            and old is part.map.leaves.get(path)
+            and leaf.stamp > old.stamp
+            and type(leaf.value) is not dict
+            and type(old.value) is not dict
+            and not self._mixed
+            and not joined.index.has_below(path)
+        ):
+            part.map.leaves[path] = joined.leaves[path] = leaf
+            self._touched[path] = 0
+            return True
+        is_new = old is None
+        touched = self._parts.write(part, path, leaf)
+        if touched:
+            if is_new and not self._mixed and self.cells:
+                self._mixed = self._meets_counter(path)
+            self._touch(path, touched)
+        return bool(touched)
 
-    def _remove(self, replica: str, path: str) -> None:
+    def _compact(self) -> None:
+        """Give back the memory of what was forgotten, once that is 3 % of what is left."""
+        if 32 * self._gone > len(self.map.index) + len(self.cells):
+            self._gone = 0
+            self._parts.compact()
+            self.cells = dict(self.cells)
+
+    def _erase(self, part: Part, path: str, floor: Floor) -> bool:
+        touched = self._parts.erase(part, path, floor)
+        if touched:
+            if not self._mixed and self.cells:
+                self._mixed = any(p in self.cells for p in ancestors(path))
+            self._touch(path, touched)
+            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
+        return bool(touched)
+
+    def _lose_all(self, part: Part, lost: Mapping[str, list[Mark]], counted: list[str]) -> None:
+        """Drop these registers and floors, and the entries at these paths, from a part."""
+        gone = {path: max(marks)[0] for path, marks in lost.items()}
+        self._lose(part, lost)
+        for path in counted:
+            gone[path] = max(gone.get(path, 0), self.cells[path][part.replica].last)
+            self._remove(part, path)
+        self._touch_gone(gone)
+
+    def _lose(self, part: Part, lost: Mapping[str, list[Mark]]) -> None:
+        touched, lowered = self._parts.lose(part, lost)
+        for path in touched:
+            if not self._mixed and self.cells and self.map.holds(path):
+                self._mixed = self._meets_counter(path)
+            self._touch(path, [path])
+        for path in lowered:  # the floor may have hidden counters
+            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
+
+    def _remove(self, part: Part, path: str) -> None:
+        self._touch(path, [path])  # as long as it is there, as it may hide what is below
         cell = self.cells[path]
-        del cell[replica]
+        del cell[part.replica]
+        if part.counted is not self._cell_index:
+            part.counted.remove(path)
         if not cell:
             del self.cells[path]
             self._cell_index.remove(path)
-        self._touch(path, [path])
+
+    def _new_cell(self, replica: str, path: str) -> dict[str, Entry]:
+        """The cell of a path at which a replica has no entry yet. O(depth + log n)."""
+        part = self._parts.part(replica)
+        if part.counted is not self._cell_index:
+            part.counted.add(path)
+        cell = self.cells.get(path)
+        if cell is None:
+            cell = self.cells[path] = {}
+            self._cell_index.add(path)
+            self._mixed = self._mixed or self._meets(path)
+        return cell
+
+    def _counts(self, part: Part, path: str) -> bool:
+        return part.replica in self.cells.get(path, {})
 
     def _touch(self, path: str, touched: list[str]) -> None:
         """Note what may look different; where registers and counters meet, also above and below."""
@@ -359,10 +519,17 @@ class State:
             self._touched.update(dict.fromkeys(self.map.index.below(path), 0))
             self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
 
-    def _touch_gone(self, path: str, cut: int) -> None:
-        """Note that something at a path was forgotten; a scalar above it may show again."""
-        self._touch(path, [path, *(p for p in ancestors(path) if p in self.map.leaves)])
-        self._touched[path] = cut
+    def _touch_gone(self, gone: Mapping[str, int]) -> None:
+        """Note that what was at these paths was forgotten, up to these stamps."""
+        self._touched.update((path, cut) for path, cut in gone.items() if path in self._touched)
+
+    def _meets_counter(self, path: str) -> bool:
+        """Whether there is a counter at, above or below this path."""
+        return (
+            path in self.cells
+            or self._cell_index.has_below(path)
+            or any(p in self.cells for p in ancestors(path))
+        )
 
     def _meets(self, path: str) -> bool:
         """Whether a counter at this path has anything at, above or below it that it could hide."""

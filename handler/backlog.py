@@ -144,6 +144,11 @@ class Backlog:
         for shelf in self._shelves():
             shelf.repeat()
 
+    def unlearn(self) -> None:
+        """What had arrived is lost: all that is kept waits again. O(items)."""
+        for shelf in self._shelves():
+            shelf.unlearn()
+
     def drop_sent(self, before_ns: float) -> None:
         """Forget what was sent before, totals and retired ones excepted. O(forgotten)."""
         for shelf in (self.ended, self.writes, self.erases):

@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shardlog.crdt.process_id import process_id
@@ -138,11 +139,9 @@ class ShardHandler(logging.Handler):
 
     def _open(self) -> Link:
         """The link of this process. Where several threads come at once, the first one's counts."""
-        pid, started_ns, nonce = os.getpid(), time.time_ns(), os.urandom(4).hex()
-        process = process_id(self.blade, self._host, self._boot, pid, started_ns, nonce)
-        presence: dict[str, Value] = {"host": self._host, "pid": pid, "started": started_ns}
-        outbox = Outbox(process, self.blade, presence, pace=Pace(FRAME_BYTES_GOAL))
-        link = self.link = self._links.setdefault(pid, Link(self.endpoint, outbox, shell.run))
+        pid = os.getpid()
+        begin = partial(_begin, self.blade, self._host, self._boot, pid)
+        link = self.link = self._links.setdefault(pid, Link(self.endpoint, begin, shell.run))
         if self._closed:
             link.end()
         weakref.finalize(self, link.end).atexit = False  # a handler that nobody closed
@@ -161,6 +160,13 @@ class ShardHandler(logging.Handler):
         """
         _inherited.append(self._links)
         self._links, self.link = {}, None
+
+
+def _begin(blade: str, host: str, boot: str, pid: int, started_ns: int) -> Outbox:
+    """The outbox of a new process, whose id no other shares."""
+    process = process_id(blade, host, boot, pid, started_ns, os.urandom(4).hex())
+    presence: dict[str, Value] = {"host": host, "pid": pid, "started": started_ns}
+    return Outbox(process, blade, presence, pace=Pace(FRAME_BYTES_GOAL))
 
 
 class _Nesting(threading.local):

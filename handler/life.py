@@ -4,6 +4,8 @@ What they say is in `shardlog.crdt.life`. The lock is a record lock: it belongs 
 to the descriptor. So a forked child has no part in it, whatever it does with what it inherited; but
 if any descriptor of the file were closed in the process itself, the lock would be free. It is
 opened once, and never again by name.
+
+A process that begins reads how far the stamps of its blade have come, where they lead the clock.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from shardlog.crdt.life import (
     ACKNOWLEDGED_BYTES,
     EXIT,
     LIFE,
+    STAMP,
+    STAMP_BYTES,
     life_bytes,
     life_folder,
     life_name,
     pack_frames,
+    read_stamp,
 )
+from shardlog.crdt.process_id import blade_of
 
 ASIDE = ".tmp"
 
@@ -39,6 +45,8 @@ class Life:
         if owner not in (0, os.getuid()):
             raise PermissionError(f"{folder} belongs to user {owner}")
         self._path = f"{folder}/{life_name(process)}"
+        self.stamp = _stamp_of(f"{folder}/{life_name(blade_of(process))}{STAMP}")
+        """A stamp that the blade's have not come to yet; 0 if they do not lead the clock."""
         # It gets its name when it is locked: without the lock it would be that of a dead process.
         path = self._path + LIFE
         self._descriptor = _create(path + ASIDE)
@@ -85,6 +93,19 @@ def life_of(endpoint: str, process: str) -> Life | None:
     """The life file that belongs to an endpoint, None where no folder is shared. Raises as Life."""
     folder = life_folder(endpoint)
     return None if folder is None else Life(folder, process)
+
+
+def _stamp_of(path: str) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        return read_stamp(os.read(descriptor, STAMP_BYTES + 1))
+    except (OSError, ValueError):
+        return 0
+    finally:
+        os.close(descriptor)
 
 
 def _create(path: str) -> int:

@@ -37,12 +37,16 @@ CLOSE_SECONDS = 1.5
 class Link:
     """The queue of one process and the thread that runs `run`.
 
+    `begin` makes the outbox of a process that starts at a time (wall clock, ns).
     Any thread may call `put`, `flush` and `close`.
     """
 
-    def __init__(self, endpoint: str, outbox: Outbox, run: Callable[[Link], None]) -> None:
+    def __init__(
+        self, endpoint: str, begin: Callable[[int], Outbox], run: Callable[[Link], None]
+    ) -> None:
         self.endpoint = endpoint
-        self.outbox = outbox
+        self._begin = begin
+        self.outbox = begin(time.time_ns())
         self.pid = os.getpid()
         self.shards: deque[Shard] = deque()
         self._bytes = 0
@@ -119,6 +123,11 @@ class Link:
         refused = next(self._refused) - self._refused_seen
         self._refused_seen += refused + 1
         return refused
+
+    def renew(self, wall_ns: int) -> Outbox:
+        """For the thread: the outbox of a new process, which goes on in the place of the old."""
+        self.outbox = self._begin(wall_ns)
+        return self.outbox
 
     def _start(self) -> None:
         if not self._may_start():

@@ -8,7 +8,8 @@ State Replicated Data Types", 2016, section 5). Everything in a report is absolu
 again, and after a reconnect all that is not acknowledged is. What is acknowledged is dropped, but
 for totals: these stay until they are idle, and are then said to be retired. Without a life file
 nothing tells what arrived: totals are kept for the life of the process, what else was sent for a
-time window, which stands still while the link is down.
+time window, which stands still while the link is down. An acknowledgement that falls says that a
+store was lost: then totals that had arrived are said again too, and counts go on from them.
 
 A receiver ignores a total that it does not hold and whose generation is not above the highest that
 was retired. So nothing is retired before an acknowledgement covers a whole repetition: then no
@@ -26,7 +27,9 @@ Times. `now_ns` is a reading of a monotonic clock, for intervals; `wall_ns` is w
 of, and may jump.
 
 Known anomalies. Without a life file, registers that were sent longer than the window before the
-link broke and yet were not read by the receiver are lost with it; totals never are.
+link broke and yet were not read by the receiver are lost with it; totals never are. After a step
+back of the clock by more than an hour, registers and floors that did not arrive before it are
+refused by the collector, and counted.
 """
 
 from __future__ import annotations
@@ -64,7 +67,8 @@ class Outbox:
     """The buffer of one process: `receive` shards, send each `next_report`, `put_back` what failed.
 
     It starts unconnected; the first report is due when `receive_connected` was called. `has_life`
-    is to be set where there is a life file, that is, where acknowledgements come from.
+    is to be set where there is a life file, that is, where acknowledgements come from. Once its
+    `clock` is ahead of the wall clock, it is to be closed, and another to go on for it.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Outbox:
         pace: Pace = Pace(),  # noqa: B008
     ) -> None:
         self.process = process
+        self.clock = StampClock()
         self.connected = False
         self.has_life = False
         self.refused: dict[str, int] = {}
@@ -84,7 +89,6 @@ class Outbox:
         self._presence_path = path_text((RESERVED, "presence", blade, process))
         self._health_path = path_text((RESERVED, "health", "blade", blade))
         self._pace = pace
-        self._clock = StampClock()
         self._counted: Amount = 0  # beside the totals, so that these can be checked by it
         self._backlog = Backlog(limits)
         self._sequence = self._acknowledged = 0
@@ -97,7 +101,7 @@ class Outbox:
 
     def receive(self, shard: Shard) -> None:
         """Take in a shard: its erases, then its writes, then its counts. O(leaves + dropped)."""
-        clock, backlog, time_ns = self._clock, self._backlog, shard.time_ns
+        clock, backlog, time_ns = self.clock, self._backlog, shard.time_ns
         for reason, (times, sample) in shard.refused.items():
             self.refuse(reason, times, sample, time_ns)
         if shard.erases:
@@ -118,7 +122,7 @@ class Outbox:
 
     def refuse(self, reason: str, times: int, sample: str, wall_ns: int) -> None:
         """Count what was turned away; the first sample of each reason is named in the state."""
-        stamp = self._clock.stamp(wall_ns)
+        stamp = self.clock.stamp(wall_ns)
         if reason not in self.refused:
             self._say(f"{self._health_path}/{path_text(('first', reason))}", stamp, sample)
         self.refused[reason] = self.refused.get(reason, 0) + times
@@ -139,8 +143,14 @@ class Outbox:
         self.connected = False
 
     def receive_acknowledged(self, sequence: int) -> None:
-        """All up to this report of this connection is stored; one not sent is ignored. O(that)."""
-        if self._acknowledged < sequence <= self._follows:
+        """All up to this report of this connection is stored; one not sent is ignored. O(that).
+
+        Less than before says that the store was lost: all totals are said again.
+        """
+        if sequence < self._acknowledged:
+            self._acknowledged = self._follows = self._whole = 0
+            self._backlog.unlearn()
+        elif self._acknowledged < sequence <= self._follows:
             self._acknowledged = sequence
             self._backlog.acknowledge(sequence)
 
@@ -244,7 +254,7 @@ class Outbox:
 
     def _check(self, path: str, reason: str | None) -> None:
         if reason is not None:
-            self.refuse(reason, 1, path, self._clock.last_ns)
+            self.refuse(reason, 1, path, self.clock.last_ns)
 
     def _say(self, path: str, stamp: int, value: Value) -> None:
         if type(value) is str:
@@ -252,6 +262,8 @@ class Outbox:
         self._backlog.write(Write(path, stamp, 0, value), own=True)
 
     def _say_presence(self, status: str, wall_ns: int) -> None:
-        stamp = self._clock.stamp(wall_ns)
+        if self.clock.is_ahead(wall_ns):
+            return  # it would be refused; who reads a final report says bye for it
+        stamp = self.clock.stamp(wall_ns)
         for key, value in {**self._presence, "status": status}.items():
             self._say(f"{self._presence_path}/{key}", stamp, value)

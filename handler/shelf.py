@@ -104,6 +104,12 @@ class Shelf(Generic[Item]):
         self.unsent.update(dict.fromkeys(self.sent))
         self.sent.clear()
 
+    def unlearn(self) -> None:
+        """Send all again that was sent, known or not. O(sent)."""
+        self.repeat()
+        self.unsent.update(dict.fromkeys(self.known))
+        self.known.clear()
+
     def drop_sent(self, before_ns: float) -> Iterator[str]:
         """Forget, oldest first and one at a time, what was sent before; yields the paths."""
         while self.sent:

@@ -6,6 +6,10 @@ handshake has succeeded nothing is handed over, and what is not taken goes back 
 
 What is handed over may still be lost, so each round looks into the life file for what has arrived.
 What had not when the time to close was up is left in the exit file.
+
+When the clock has stepped back so far that all stamps would be refused, a new process goes on over
+the same link. The old one ends as at close: by its exit file, or where there can be none by reports
+that go before those of the new one.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from shardlog.crdt.stamp import MAX_SKEW_NS
 from shardlog.crdt.wire import codec
 from shardlog.handler.connection import CONNECTED, DISCONNECTED, SIGNS, Connection
 from shardlog.handler.life import life_of
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from shardlog.crdt.replication.messages import Report
     from shardlog.handler.life import Life
     from shardlog.handler.link import Link
+    from shardlog.handler.outbox import Outbox
 
 SECOND = 1_000_000_000
 FLUSH_INTERVAL_NS = SECOND // 20
@@ -57,6 +63,8 @@ class _Sender:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._outbox = link.outbox
+        self._ending: list[Outbox] = []
+        """Who goes without an exit file, and has not said its last."""
         self._answers: list[SimpleQueue[None]] = []
         self._down_since_ns = time.monotonic_ns()
         self._next_flush_ns = 0
@@ -88,21 +96,42 @@ class _Sender:
     def fail(self, error: Exception) -> None:
         """Note that the connection has failed."""
         self._down_since_ns = time.monotonic_ns()
-        self._outbox.receive_disconnected()
+        for outbox in self._outboxes():
+            outbox.receive_disconnected()
         self._outbox.refuse("internal", 1, f"{type(error).__name__}: {error}", time.time_ns())
 
     def end(self) -> None:
         """After the last try: leave what has not arrived in the exit file, and free the lock."""
+        wall_ns = time.time_ns()
+        if self._life is not None:
+            self._gather(wall_ns)
+        self._leave(wall_ns)
+
+    def _leave(self, wall_ns: int) -> None:
         if self._life is None:
             return
-        now_ns, wall_ns = time.monotonic_ns(), time.time_ns()
-        self._gather(wall_ns)
         self._hear()
         if self._outbox.has_unacknowledged():
-            reports = self._outbox.last_reports(now_ns, wall_ns)
-            frames = [self._encode(report, wall_ns) for report in reports]
+            reports = self._outbox.last_reports(time.monotonic_ns(), wall_ns)
+            frames = [self._encode(self._outbox, report, wall_ns) for report in reports]
             self._life.leave([frame for frame in frames if frame is not None])
         self._life.close()
+        self._life = None
+
+    def _renew(self, wall_ns: int) -> None:
+        """Go on as a new process, if what the old one says from now on would be refused."""
+        old = self._outbox
+        if self._ending or not old.clock.is_ahead(wall_ns):
+            return
+        is_connected = old.connected
+        old.receive_close(wall_ns)
+        if self._life is None:
+            self._ending.append(old)
+        self._leave(wall_ns)
+        self._outbox = self._link.renew(wall_ns)
+        self._life = self._begin_life()
+        if is_connected:
+            self._outbox.receive_connected(wall_ns)
 
     def _begin_life(self) -> Life | None:
         """The life file, where there can be one."""
@@ -113,7 +142,12 @@ class _Sender:
             outbox.refuse("life", 1, str(error), time.time_ns())
             return None
         outbox.has_life = life is not None
+        if life is not None:
+            outbox.clock.start_above(life.stamp, time.time_ns())
         return life
+
+    def _outboxes(self) -> list[Outbox]:
+        return [*self._ending, self._outbox]
 
     def _hear(self) -> None:
         """Tell the outbox what has arrived."""
@@ -126,7 +160,11 @@ class _Sender:
         while link.flushes:
             self._answers.append(link.flushes.popleft())
         is_closed = link.closed_ns is not None
+        if not self._has_closed:
+            self._renew(wall_ns)
         for shard in link.take_shards():
+            if shard.time_ns > wall_ns + MAX_SKEW_NS:  # the clock has stepped back since
+                shard = shard._replace(time_ns=wall_ns)
             self._outbox.receive(shard)
         refused = link.take_refused()
         if refused:
@@ -141,28 +179,31 @@ class _Sender:
             if event == CONNECTED:
                 self._was_connected = True
                 self._pause_ns = PAUSE_MIN_NS
-                self._outbox.receive_connected(wall_ns)
+                for outbox in self._outboxes():
+                    outbox.receive_connected(wall_ns)
             elif event == DISCONNECTED:
                 self._down_since_ns = now_ns
-                self._outbox.receive_disconnected()
+                for outbox in self._outboxes():
+                    outbox.receive_disconnected()
         if self._has_closed and self._sees_peer is False:
             connection.hurry()
 
     def _send(self, connection: Connection, now_ns: int, wall_ns: int) -> None:
-        outbox = self._outbox
-        while (report := outbox.next_report(now_ns, wall_ns)) is not None:
-            self._next_flush_ns = now_ns + FLUSH_INTERVAL_NS
-            frame = self._encode(report, wall_ns)
-            if frame is not None and not connection.send(frame):
-                outbox.put_back(report)
-                return
+        for outbox in self._outboxes():
+            while (report := outbox.next_report(now_ns, wall_ns)) is not None:
+                self._next_flush_ns = now_ns + FLUSH_INTERVAL_NS
+                frame = self._encode(outbox, report, wall_ns)
+                if frame is not None and not connection.send(frame):
+                    outbox.put_back(report)
+                    return
+        self._ending.clear()
 
-    def _encode(self, report: Report, wall_ns: int) -> bytes | None:
+    def _encode(self, outbox: Outbox, report: Report, wall_ns: int) -> bytes | None:
         """The frame of the newest report; None if there is none, and it is discarded."""
         try:
             return codec.encode(report)
         except (TypeError, ValueError, OverflowError) as error:
-            self._outbox.discard(report, str(error), wall_ns)
+            outbox.discard(report, str(error), wall_ns)
             return None
 
     def _answer(self, now_ns: int) -> None:
@@ -187,7 +228,7 @@ class _Sender:
             link.rest(gather_ns / SECOND, idle=False)
 
     def _is_said(self) -> bool:
-        return self._outbox.connected and not self._outbox.has_unsent()
+        return self._outbox.connected and not any(box.has_unsent() for box in self._outboxes())
 
     def _is_done(self) -> bool:
         """Whether there is nothing to do but to wait for more; at the end all must have arrived."""

@@ -13,7 +13,6 @@ import zmq
 from shardlog.collector import follow
 from shardlog.crdt.endpoint import check_address, snapshot_address
 from shardlog.crdt.errors import RemoteProtocolError
-from shardlog.crdt.replication.follower import Follower
 from shardlog.crdt.replication.messages import (
     LANES,
     Apply,
@@ -26,6 +25,7 @@ from shardlog.crdt.replication.messages import (
 from shardlog.crdt.wire import codec
 from shardlog.monitor.board import Board
 from shardlog.monitor.cluster import Cluster
+from shardlog.monitor.machine import Following
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +58,7 @@ def connect(url: str, *, timeout_ms: int = 5000) -> Cluster:
 class Link(threading.Thread):
     """Follows one address and writes on the board what it learns; all sockets are this thread's.
 
-    A node that restarts is another source, or another epoch of it: all is asked for again, and
-    what shows until then is what it said before.
+    What is taken, and when, is decided by its `Following`.
     """
 
     def __init__(self, url: str, board: Board) -> None:
@@ -69,9 +68,9 @@ class Link(threading.Thread):
         self._context = follow.new_context()
         self._sub = follow.sub_connect(self._context, url, [b""])
         self._dealer = follow.dealer_connect(self._context, snapshot_address(url))
-        self._follower: Follower | None = None
+        self._following = Following(random.Random())
         self._request: bytes | None = None
-        self._heard_ns = 0
+        self._wall_clock_ns = time.time_ns() - time.monotonic_ns()
         self._refused = ""
         self._is_closing = False
 
@@ -84,17 +83,19 @@ class Link(threading.Thread):
             self.join()
 
     def stale_since_ns(self) -> int | None:
-        """When the node was last heard, if it missed three of its heartbeats. Wall clock, ns."""
-        follower = self._follower
-        if follower is not None and follower.is_stale(time.monotonic_ns()):
-            return self._heard_ns
-        return None
+        """Since when what shows is not what the node has. Wall clock, ns."""
+        since_ns = self._following.stale_since_ns(time.monotonic_ns())
+        return None if since_ns is None else since_ns + self._wall_clock_ns
+
+    def note(self) -> str:
+        """Why what shows is not what the node has, or lacks something; one line, or ""."""
+        return self._following.note
 
     def problem(self) -> str:
         """Why there is no snapshot, in one line."""
         if self._refused:
             return f"{self._url}: what comes from there is not understood ({self._refused})"
-        if self._follower is not None:
+        if self._following.is_heard:
             return f"{self._url}: the node there is heard, but its snapshot does not come"
         return f"{self._url}: nobody answers; an aggregator, or `collect --serve`, serves monitors"
 
@@ -113,9 +114,8 @@ class Link(threading.Thread):
                     self._receive(codec.decode_published, frame, now_ns)
                 for frame in follow.drain(self._dealer):
                     self._receive(codec.decode_stream, frame, now_ns)
-                if self._follower is not None:
-                    self._follower.handle_timer(now_ns)
-                    self._obey(self._follower)
+                self._following.handle_timer(now_ns)
+                self._obey()
                 if self._request is not None and follow.offer(self._dealer, [self._request]):
                     self._request = None
         except zmq.ContextTerminated:
@@ -126,33 +126,24 @@ class Link(threading.Thread):
             self._board.close()
 
     def _timeout_ms(self) -> int | None:
-        timer_ns = self._follower.next_timer_ns() if self._follower is not None else None
+        timer_ns = self._following.next_timer_ns()
         return None if timer_ns is None else max(timer_ns - time.monotonic_ns(), 0) // MS + 1
 
     def _receive(self, decode: Callable[[bytes], StreamMessage], frame: bytes, now_ns: int) -> None:
         try:
             message = decode(frame)
             _check(message)
-            follower = self._follower
-            if follower is None or follower.source != message.source:
-                if isinstance(message, SnapshotChunk):
-                    return
-                follower = Follower(message.source, lanes=range(LANES), rng=random.Random())
-            follower.receive(message, now_ns)
+            self._following.receive(message, now_ns)
         except RemoteProtocolError as error:
             self._refused = str(error)
             return
         self._refused = ""
-        self._heard_ns = time.time_ns()
-        self._follower = follower
-        if follower.phase != "live":
-            self._board.is_whole = False
-        if isinstance(message, Heartbeat):
-            self._board.heartbeat = message
-        self._obey(follower)
+        self._board.is_whole &= self._following.is_whole
+        self._board.heartbeat = self._following.heartbeat
+        self._obey()
 
-    def _obey(self, follower: Follower) -> None:
-        for effect in follower.take_effects():
+    def _obey(self) -> None:
+        for effect in self._following.take_effects():
             match effect:
                 case Apply(delta):
                     self._board.apply(_changes(delta))

@@ -28,7 +28,11 @@ class Link(Protocol):
         ...
 
     def stale_since_ns(self) -> int | None:
-        """When the server was last heard, if that is too long ago."""
+        """When what shows was last heard, if that is too long ago."""
+        ...
+
+    def note(self) -> str:
+        """Why what shows is not what the server has, or lacks something."""
         ...
 
     def problem(self) -> str:
@@ -136,8 +140,21 @@ class Cluster:
 
     @property
     def stale_since_ns(self) -> int | None:
-        """When the server was last heard, if it has missed three heartbeats. Wall clock, ns."""
+        """When what shows was last confirmed, if that is three heartbeats ago. Wall clock, ns.
+
+        The server may be gone, or another run of it may be there that is not taken yet: see `note`.
+        """
         return self._link.stale_since_ns()
+
+    @property
+    def note(self) -> str:
+        """Why another run of the server is not taken yet, or what it lacks; one line, or "".
+
+        A server that is started anew may have heard less than what shows. Nothing is taken from it
+        while it says that it is settling, or while it has less of a host than what shows; but after
+        30 s it is, and this says what is missing.
+        """
+        return self._link.note()
 
     def close(self) -> None:
         """Disconnect, and end all watches; may be repeated. What was read last stays readable."""
@@ -182,8 +199,13 @@ class Cluster:
         self.close()
 
     def _doubts(self, board: Board) -> list[views.Doubt]:
-        heartbeat, is_whole = board.heartbeat, board.is_whole
-        return views.doubts(self.url, heartbeat, is_whole, self._link.stale_since_ns())
+        return views.doubts(
+            self.url,
+            board.heartbeat,
+            is_whole=board.is_whole,
+            stale_since_ns=self._link.stale_since_ns(),
+            note=self._link.note(),
+        )
 
     def _ready(self) -> Board:
         self.wait()

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from shardlog.crdt.delta import Value
     from shardlog.crdt.path import Key, Keys
-    from shardlog.crdt.replication.messages import Heartbeat
+    from shardlog.crdt.replication.messages import Heartbeat, HostStatus
     from shardlog.monitor.replica import Shown
 
+SECOND = 10**9
 PRESENCE = f"{RESERVED}/presence/*/*/*"
 """Selects {blade}/{process}/{host, pid, started, status, heard}."""
 
@@ -64,11 +65,17 @@ class TotalReport(NamedTuple):
 
 
 def doubts(
-    url: str, heartbeat: Heartbeat | None, is_whole: bool, stale_since_ns: int | None
+    url: str,
+    heartbeat: Heartbeat | None,
+    *,
+    is_whole: bool,
+    stale_since_ns: int | None,
+    note: str = "",
 ) -> list[Doubt]:
     """What may be missing of what the server at `url` serves, the worst first. O(hosts log hosts).
 
-    `is_whole` says that all it has sent is here, `stale_since_ns` since when it is silent.
+    `is_whole` says that all it has sent is here, `stale_since_ns` since when what shows is not what
+    it has, and `note` why, unless it is silent; or what it lacks that it once had.
     """
     found: list[Doubt] = []
     hosts = [] if heartbeat is None else heartbeat.hosts
@@ -78,9 +85,9 @@ def doubts(
         found.append(Doubt("settling", "", heartbeat.settling))
     if not hosts:
         found.append(Doubt("settling", "", "no host has been heard yet"))
-    if stale_since_ns is not None:
-        reason = f"{url} has not been heard since {iso_utc(stale_since_ns)}"
-        found.append(Doubt("stale", "", reason, stale_since_ns))
+    if stale_since_ns is not None or note:
+        silent = f"{url} has not been heard since {iso_utc(stale_since_ns or 0)}"
+        found.append(Doubt("stale", "", note or silent, stale_since_ns))
     if heartbeat is not None and heartbeat.lower_bound:
         found.append(Doubt("lower bound", "", heartbeat.lower_bound))
     for host in hosts:
@@ -137,6 +144,20 @@ def blades(rows: Iterable[tuple[Keys, Shown]]) -> list[Blade]:
         found.append((_number(said.get("started")) or 0, row))
     found.sort(key=lambda item: (item[1]["blade"], item[0], item[1]["process"]))
     return [row for _, row in found]
+
+
+def clock_remark(host: HostStatus) -> str:
+    """What is to be said of a host whose clock is more than 1 s off, "" of others. O(1).
+
+    >>> from shardlog.crdt.replication.messages import HostStatus
+    >>> clock_remark(HostStatus("node-2", "r", "live", 0, 0, offset_ns=-3_601_200_000_000))
+    'its clock is 3601 s behind that of the aggregator'
+    """
+    off_ns = abs(host.offset_ns)
+    if off_ns <= SECOND:
+        return ""
+    way = "behind" if host.offset_ns < 0 else "ahead of"
+    return f"its clock is {off_ns // SECOND} s {way} that of the aggregator"
 
 
 def iso_utc(at_ns: int) -> str:

@@ -1,21 +1,31 @@
 """The aggregator's machine: the streams of many hosts become the cluster's state and its stream.
 
-Theory of operation. Each source is followed by a `Follower` of its own; what it applies or installs
-merges into one `State`, in which every replica keeps its own entries and versions. Composition is
-that merge and nothing else: two aggregators that heard the same versions hold equal states, in
-whatever order they heard them, so several may run side by side without an election.
+Theory of operation. Each route to a replica is followed by a `Follower` of its own; what it applies
+or installs merges into one `State`, in which every replica keeps its own entries and versions.
+Composition is that merge and nothing else: two aggregators that heard the same versions hold equal
+states, in whatever order and on whatever routes they heard them, so several may run side by side
+without an election, and below one another: `Upward` passes on what is heard, `Roll` knows who is
+there.
 
-The effects of a batch: Publish, then Answer, then Ask, Log last.
+The effects of a batch: Remember BEFORE Publish, so that a restart on what was remembered takes
+nothing back that was seen; then Answer, then Ask, Log last. Whether Remember failed is told at
+once.
 
-Known anomalies. A host that was never heard since the start is not missed: its counts are not in
-the totals until its first heartbeat.
+Known anomalies. Without a store, a host that was never heard since the start is not missed: its
+counts are not in the totals until its first heartbeat.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from shardlog.collector.aggregator.departed import Departed
+from shardlog.collector.aggregator.downwards import Downwards
+from shardlog.collector.aggregator.memory import HEARD_NS, Host, Memory, Remember, Remembered
+from shardlog.collector.aggregator.roll import Known, Roll, Route, names_node
+from shardlog.collector.aggregator.settling import Settling
+from shardlog.collector.aggregator.twin import AnswerTwin, AskTwin, Fetched, Twin, chunk, roster
+from shardlog.collector.aggregator.upward import Upward
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.replication.follower import Follower
@@ -23,39 +33,42 @@ from shardlog.crdt.replication.messages import (
     Answer,
     Apply,
     Ask,
+    Confirm,
     Delta,
+    Heard,
     Heartbeat,
     HostStatus,
     Install,
     Log,
+    PassDown,
     Publish,
+    Roster,
+    RosterRequest,
+    SnapshotChunk,
     SnapshotRequest,
     StreamMessage,
+    Tell,
+    run_of,
 )
 from shardlog.crdt.replication.view import View
 from shardlog.crdt.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from random import Random
 
     from shardlog.collector.aggregator.config import AggregatorConfig
 
 MS = 1_000_000
 
-AggregatorEffect = Publish | Answer | Ask | Log
-
-
-@dataclass(slots=True)
-class _Source:
-    """One stream and the host it speaks for."""
-
-    follower: Follower
-    host: str = ""
-    watermark_ns: int = 0
+AggregatorEffect: TypeAlias = (
+    Remember | Publish | Answer | AnswerTwin | Ask | AskTwin | Tell | Confirm | Log
+)
+Channel: TypeAlias = Literal["up", "serve"]
 
 
 class Aggregator:
-    """One aggregator. `source` and `epoch` name its own stream, see `Publisher`."""
+    """One aggregator. `source` is a name that no earlier run had; with `epoch` see `Publisher`."""
 
     def __init__(
         self,
@@ -66,12 +79,25 @@ class Aggregator:
         rng: Random,
         now_ns: int,
         bytes_max: int,
+        remembered: Iterable[Remembered] = (),
     ) -> None:
         self.state = State()
         self.refused: dict[str, int] = {}
         self._config = config
         self._rng = rng
-        self._sources: dict[str, _Source] = {}
+        self.node = source
+        self._roll = Roll(self.state, interval_ms=config.heartbeat_interval_ms)
+        self._up = (
+            Upward(
+                self.state,
+                self._roll,
+                source,
+                interval_ms=config.heartbeat_interval_ms,
+                bytes_max=bytes_max,
+            )
+            if config.to
+            else None
+        )
         self._view = View(
             self.state,
             source,
@@ -82,42 +108,109 @@ class Aggregator:
         self._beat_ns = now_ns
         self._requests: list[tuple[bytes, SnapshotRequest]] = []
         self._beats: list[Publish] = []
-        self._syncing: dict[str, None] = {}
-        self._waiting: dict[str, Ask] = {}
+        self._syncing: dict[tuple[str, str], None] = {}
+        self._waiting: dict[tuple[str, str], Ask] = {}
         self._asks: list[Ask] = []
         self._logs: list[Log] = []
+        self._down = Downwards(self.state, config.retention, bytes_max)
+        self._departed = Departed(self.state, config.retention, self._down.clock)
+        self._tells: list[Tell] = []
+        self._confirmed: dict[bytes, int] = {}
+        self._memory = Memory(self.state) if config.store else None
+        self._is_forgetful = False
+        self._restore(remembered, now_ns)
+        self._settling = Settling(
+            self._roll, interval_ms=config.heartbeat_interval_ms, now_ns=now_ns
+        )
+        self._twins = {
+            address: Twin(address, self._roll, self.state, rng=rng, now_ns=now_ns)
+            for address in config.peer
+        }
+        self._bytes_max = bytes_max
+        self._answers: list[AnswerTwin] = []
+        self._twin_asks: list[AskTwin] = []
 
     def receive(self, message: StreamMessage, now_ns: int) -> None:
-        """Take in a message of a host's stream. O(size), each item as `State.merge`."""
+        """Take in a message of a replica's stream. O(size), each item as `State.merge`."""
+        replica, via = message.source, message.via
         if not isinstance(message, Heartbeat) and (
+            not isinstance(message.body, Fragment) or message.body.replica != replica
+        ):
+            self.refuse("body", f"{replica!r} sent what no collector sends")
+            return
+        if self.node in (replica, via) or names_node(message.epoch, self.node):
+            self.refuse("circle", f"{replica!r} came back by way of {via!r}: see their --to")
+            return
+        route = self._route(replica, via)
+        if route is None:
+            self.refuse("sources", f"{replica!r} is one more than can be followed")
+            return
+        route.follower.run, route.follower.version = self._roll.extent(replica)
+        route.follower.receive(message, now_ns)
+        if not via and not isinstance(message, SnapshotChunk):
+            self._roll.replicas[replica].heard_ns = now_ns
+        if isinstance(message, Heartbeat):
+            self._roll.hear(replica, route, message, now_ns)
+        self._obey(route.follower, now_ns)
+
+    def request(self, channel: Channel, peer: bytes, request: SnapshotRequest, now_ns: int) -> None:
+        """Take in a request for a chunk; it is answered behind this batch.
+
+        Upwards it names a replica. One that is not known yet is not answered, nor one of which the
+        owner has to be asked something first: it will be asked for again.
+        """
+        if channel == "serve":
+            self._requests.append((peer, request))
+        elif self._up is not None and request.source in self._roll.replicas:
+            if self._roll.doubts(request.source, request.run, request.version):
+                for route in self._roll.replicas[request.source].routes.values():
+                    route.follower.run, route.follower.version = request.run, request.version
+                    route.follower.resync(now_ns)
+                    self._obey(route.follower, now_ns)
+            else:
+                self._up.request(peer, request)
+
+    def pass_down(self, peer: bytes, message: PassDown) -> None:
+        """Take in what a node above passes down, to be passed on; it is told so. O(size)."""
+        self._down.hear(message)
+        self._confirmed[peer] = message.number
+
+    def confirmed(self, child: str, number: int) -> None:
+        """A node that is followed has heard what it was told. O(that)."""
+        self._down.heard(child, number)
+
+    def request_of_twin(
+        self, peer: bytes, request: RosterRequest | SnapshotRequest, now_ns: int
+    ) -> None:
+        """Answer a twin: which replicas are known, or a chunk of one. O(replicas or chunk)."""
+        if isinstance(request, RosterRequest):
+            self._answers.append(AnswerTwin(peer, roster(self._roll, self.state, request, now_ns)))
+            return
+        answer = chunk(self._roll, self.state, self.node, request, self._bytes_max)
+        if answer is not None:
+            self._answers.append(AnswerTwin(peer, answer))
+
+    def receive_from_twin(self, address: str, message: Roster | SnapshotChunk, now_ns: int) -> None:
+        """Take in what the twin at an address answers. O(size)."""
+        if isinstance(message, SnapshotChunk) and (
             not isinstance(message.body, Fragment) or message.body.replica != message.source
         ):
-            self.refuse("body", f"{message.source!r} sent what no collector sends")
+            self.refuse("body", f"the twin at {address} sent what none sends")
             return
-        source = self._sources.get(message.source)
-        if source is None:
-            if len(self._sources) >= self._config.sources_max:
-                self.refuse("sources", f"{message.source!r} is one more than can be followed")
-                return
-            source = _Source(Follower(message.source, lanes=(0,), rng=self._rng))
-            self._sources[message.source] = source
-        if isinstance(message, Heartbeat) and message.hosts:
-            source.host = message.hosts[0].host
-            source.watermark_ns = message.hosts[0].watermark_ns
-        source.follower.receive(message, now_ns)
-        self._obey(source.follower)
+        twin = self._twins[address]
+        twin.receive(message, now_ns)
+        self._obey_twin(twin, now_ns)
 
-    def request(self, peer: bytes, request: SnapshotRequest) -> None:
-        """Take in a monitor's request for a chunk; it is answered behind this batch."""
-        self._requests.append((peer, request))
-
-    def subscribed(self, now_ns: int) -> None:
-        """A new monitor follows: beat at once, so that it need not wait for the next beat.
+    def subscribed(self, channel: Channel, now_ns: int) -> None:
+        """Somebody new follows: beat at once, so that they need not wait for the next beat.
 
         All who follow hear it, so that one per batch is enough.
         """
-        if not self._beats:
-            self._beats.append(self._view.heartbeat(now_ns, self.hosts(now_ns), self.refused))
+        if channel == "up":
+            if self._up is not None:
+                self._up.subscribed(now_ns)
+        else:
+            self._beat(now_ns)
 
     def refuse(self, reason: str, detail: str) -> None:
         """Count something that was turned away, and name the first of each reason."""
@@ -126,82 +219,264 @@ class Aggregator:
         self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def hosts(self, now_ns: int) -> list[HostStatus]:
-        """How complete each host's part is. O(hosts)."""
-        statuses: list[HostStatus] = []
-        for name, source in self._sources.items():
-            heard_ns = source.follower.heard_ns
-            if source.follower.is_stale(now_ns):
-                status = HostStatus(source.host, name, "stale", heard_ns, source.watermark_ns)
-            elif source.follower.phase != "live":
-                status = HostStatus(source.host, name, "syncing", heard_ns, source.watermark_ns)
-            else:
-                status = HostStatus(source.host, name, "live", heard_ns, source.watermark_ns)
-            statuses.append(status)
-        return statuses
+        """How complete each host's part is. O(routes)."""
+        return self._roll.statuses(now_ns)
 
     def next_timer_ns(self) -> int:
         """When `handle_timer` is due."""
-        timers = (source.follower.next_timer_ns() for source in self._sources.values())
-        return min([self._beat_ns, *(timer for timer in timers if timer is not None)])
+        timers = (route.follower.next_timer_ns() for _, route in self._roll.routes())
+        up = [] if self._up is None else [self._up.next_timer_ns()]
+        twins = (twin.next_timer_ns() for twin in self._twins.values())
+        due = [timer for timer in (*timers, *twins) if timer is not None]
+        return min([self._beat_ns, *up, *due])
 
     def handle_timer(self, now_ns: int) -> None:
-        """Beat, and ask again for what did not come. O(sources). Steps of the clock do no harm."""
-        for name, source in list(self._sources.items()):
-            source.follower.handle_timer(now_ns)
-            self._obey(source.follower, is_late=True)
-            if name in self._syncing and source.follower.is_stale(now_ns):
-                self._end_sync(name)
+        """Beat, and ask again for what did not come. O(routes). Steps of the clock do no harm."""
+        for replica, route in self._roll.routes():
+            route.follower.run, route.follower.version = self._roll.extent(replica)
+            route.follower.handle_timer(now_ns)
+            self._obey(route.follower, now_ns, is_late=True)
+            key = (route.follower.via, replica)
+            is_over = route.follower.is_stale(now_ns) or self._roll.is_replaced(replica)
+            if key in self._syncing and is_over:
+                self._end_sync(key)
+        for twin in self._twins.values():
+            twin.handle_timer(now_ns)
+            self._obey_twin(twin, now_ns)
+        if self._memory is not None and self._memory.handle_timer(now_ns):
+            for replica, known in self._roll.replicas.items():
+                if now_ns - known.heard_ns <= 2 * HEARD_NS:
+                    self._memory.heard(replica)
         interval_ns = self._config.heartbeat_interval_ms * MS
         if not now_ns < self._beat_ns <= now_ns + interval_ns:
             self._beat_ns = now_ns + interval_ns
-            self.subscribed(now_ns)
+            for key in self._roll.tidy(now_ns):
+                self._waiting.pop(key, None)
+                self._end_sync(key)
+            self._sweep(now_ns)
+            self._beat(now_ns)
+        if self._up is not None:
+            self._up.handle_timer(now_ns)
 
     def take_effects(self) -> list[AggregatorEffect]:
-        """Close the batch: Publish, Answer, Ask, Log, in this order. O(what changed)."""
-        effects: list[AggregatorEffect] = [*self._view.publish(self.state.take_touched())]
+        """Close the batch: Remember, Publish, Answer, Ask, Tell, Confirm, Log. O(what changed)."""
+        effects: list[AggregatorEffect] = []
+        remember = None if self._memory is None else self._memory.take(self._host)
+        if remember is not None:
+            effects.append(remember)
+        effects += self._view.publish(self.state.take_touched())
         effects += self._beats
+        effects += [] if self._up is None else self._up.take_effects()
         effects += (self._view.answer(*request) for request in self._requests)
+        effects += self._answers
         effects += self._asks
+        effects += self._twin_asks
+        effects += self._tells
+        effects += (Confirm(peer, Heard(number)) for peer, number in self._confirmed.items())
         effects += self._logs
-        self._beats, self._requests, self._asks, self._logs = [], [], [], []
+        self._beats, self._requests, self._answers = [], [], []
+        self._asks, self._twin_asks, self._tells, self._logs = [], [], [], []
+        self._confirmed = {}
         return effects
 
-    def _obey(self, follower: Follower, *, is_late: bool = False) -> None:
+    def remembered(self) -> None:
+        """The last Remember was written."""
+        if self._is_forgetful:
+            self._logs.append(Log("the store is written again, and has all"))
+        self._is_forgetful = False
+
+    def not_remembered(self, batch: Remember, why: str) -> None:
+        """The last Remember was not written: it goes on in memory, and tries again in a while."""
+        if self._memory is not None:
+            self._memory.put_back(batch)
+        if not self._is_forgetful:
+            self._logs.append(
+                Log(f"{why}: it goes on in memory; a restart loses hosts that leave now")
+            )
+        self._is_forgetful = True
+        self.refused["store"] = self.refused.get("store", 0) + 1
+
+    def _sweep(self, now_ns: int) -> None:
+        """Pass down what is news, and forget what is due of those who have departed."""
+        self._tells += self._down.sweep(self._roll.reach(now_ns), now_ns)
+        for replica in self._departed.sweep(self._roll.departed(now_ns), now_ns):
+            known = self._roll.replicas[replica]
+            known.is_altered = True
+            for route in known.routes.values():
+                route.follower.begin_again()
+            if self._memory is not None:
+                self._memory.replaced(replica)
+
+    def _beat(self, now_ns: int) -> None:
+        if self._beats:
+            return
+        hosts = self.hosts(now_ns)
+        twins = (twin.settling(now_ns) for twin in self._twins.values())
+        settling = self._settling.why(hosts, now_ns, next(filter(None, twins), ""))
+        lower_bound = self._roll.lower_bound()
+        beat = self._view.heartbeat(
+            now_ns,
+            hosts,
+            self.refused,
+            settling=settling,
+            lower_bound=lower_bound,
+            retention=self._config.retention.digest,
+        )
+        self._beats.append(beat)
+        if self._up is not None:
+            self._up.settling, self._up.lower_bound = settling, lower_bound
+
+    def _restore(self, remembered: Iterable[Remembered], now_ns: int) -> None:
+        for host, rows in remembered:
+            self.state.install(host.replica, host.version, [rows])
+            known = Known(
+                host=host.host,
+                run=host.run,
+                heard_ns=min(host.heard_ns, now_ns),
+                said_ns=host.said_ns,
+                watermark_ns=host.watermark_ns,
+                lower_bound=host.lower_bound,
+                replaces=host.replaces,
+                retention=host.retention,
+                is_altered=True,
+            )
+            self._roll.add(host.replica, known)
+            if self._up is not None and host.run:
+                self._up.begin(host.replica, host.run, now_ns)
+        self.state.take_touched()  # nobody follows yet
+
+    def _host(self, replica: str) -> Host:
+        known = self._roll.replicas[replica]
+        return Host(
+            replica=replica,
+            host=known.host,
+            run=known.run,
+            version=self.state.versions.get(replica, 0),
+            heard_ns=known.heard_ns,
+            said_ns=known.said_ns,
+            watermark_ns=known.watermark_ns,
+            lower_bound=known.lower_bound,
+            replaces=known.replaces,
+            retention=known.retention,
+        )
+
+    def _route(self, replica: str, via: str) -> Route | None:
+        """The route on which a replica is heard, a new one if there is room."""
+        known = self._roll.replicas.get(replica)
+        route = None if known is None else known.routes.get(via)
+        if route is not None:
+            return route
+        if len(self._roll) >= self._config.sources_max:
+            return None
+        if known is None:
+            known = Known()
+            self._roll.add(replica, known)
+        route = Route(Follower(replica, via=via, lanes=(0,), rng=self._rng))
+        known.routes[via] = route
+        return route
+
+    def _obey(self, follower: Follower, now_ns: int, *, is_late: bool = False) -> None:
         for effect in follower.take_effects():
             match effect:
                 case Apply(delta):
-                    self._merge(delta)
-                case Install(source, chunks, deltas):
-                    bodies = [c.body for c in chunks if isinstance(c.body, Fragment)]
-                    self.state.install(source, bodies[0].to_version, bodies)
-                    for delta in deltas:
-                        self._merge(delta)
-                    self._waiting.pop(source, None)
-                    self._end_sync(source)
+                    self._merge(delta, follower, now_ns)
+                case Install():
+                    self._take_snapshot(effect.source, effect.chunks, now_ns, by_owner=True)
+                    self._down.begin(follower.via or follower.source)
+                    for delta in effect.deltas:
+                        self._merge(delta, follower, now_ns)
+                    self._waiting.pop((follower.via, effect.source), None)
+                    self._end_sync((follower.via, effect.source))
                 case Ask():
-                    if is_late and effect.source in self._syncing:
-                        self._end_sync(effect.source)  # it has not answered: others first
+                    if is_late and (effect.via, effect.source) in self._syncing:
+                        self._end_sync((effect.via, effect.source))  # no answer: others first
                     self._ask(effect)
 
-    def _merge(self, delta: Delta) -> None:
+    def _obey_twin(self, twin: Twin, now_ns: int) -> None:
+        for effect in twin.take_effects():
+            match effect:
+                case AskTwin():
+                    self._twin_asks.append(effect)
+                case Fetched(status, chunks):
+                    self._take_fetched(status, chunks, now_ns)
+
+    def _take_fetched(
+        self, status: HostStatus, chunks: tuple[SnapshotChunk, ...], now_ns: int
+    ) -> None:
+        """Take a replica from a twin: it is stale, unless it is heard here."""
+        if status.replica not in self._roll.replicas:
+            if len(self._roll) >= self._config.sources_max:
+                self.refuse("sources", f"{status.replica!r} is one more than can be known")
+                return
+            known = Known(
+                host=status.host,
+                heard_ns=min(now_ns, status.since_ns),
+                said_ns=status.since_ns,
+                watermark_ns=status.watermark_ns,
+                lower_bound=status.lower_bound,
+                replaces=status.replaces,
+                retention=status.retention,
+            )
+            self._roll.add(status.replica, known)
+        self._take_snapshot(status.replica, chunks, now_ns, by_owner=False)
+
+    def _take_snapshot(
+        self, replica: str, chunks: tuple[SnapshotChunk, ...], now_ns: int, *, by_owner: bool
+    ) -> None:
+        """Take a snapshot that is newer than what is known: equal versions are equal contents."""
+        epoch = chunks[0].epoch
+        bodies = [c.body for c in chunks if isinstance(c.body, Fragment)]
+        version, held = bodies[0].to_version, self.state.versions.get(replica, -1)
+        run = run_of(epoch)
+        known = self._roll.replicas[replica]
+        is_other = run != known.run
+        if by_owner:
+            self._roll.vouch(replica, run)
+        elif version > held:
+            known.run = run
+        for body in bodies:
+            self._down.learn(body)
+        if version > held or (version == held and by_owner and known.is_altered):
+            known.is_altered = not by_owner
+            self.state.install(replica, version, bodies)
+            if self._memory is not None:
+                self._memory.replaced(replica)
+        if self._up is not None and (version > held or is_other):
+            self._up.begin(replica, epoch, now_ns)
+
+    def _merge(self, delta: Delta, follower: Follower, now_ns: int) -> None:
         assert isinstance(delta.body, Fragment)
+        known = self.state.versions.get(delta.source, 0)
+        is_news = delta.body.to_version > known
+        if is_news and run_of(delta.epoch) != self._roll.replicas[delta.source].run:
+            follower.resync(now_ns)
+            return
         try:
             self.state.merge(delta.body)
         except LocalProtocolError as error:
-            # Sequences without a hole, versions with one: its next message starts from nothing.
+            # Sequences without a hole, versions with one: nobody who keeps the rules sends that.
             self.refuse("versions", str(error))
-            self._sources.pop(delta.source, None)
+            follower.resync(now_ns)
+        else:
+            if not is_news:
+                return
+            self._down.learn(delta.body)
+            if self._memory is not None:
+                self._memory.merged(delta.body)
+            if self._up is not None:
+                self._up.publish(delta.body)
 
     def _ask(self, ask: Ask) -> None:
         """Pass on a request, if not too many others are under way; else it waits its turn."""
-        if ask.source in self._syncing or len(self._syncing) < self._config.syncs_max:
-            self._syncing[ask.source] = None
+        key = (ask.via, ask.source)
+        if key in self._syncing or len(self._syncing) < self._config.syncs_max:
+            self._syncing[key] = None
             self._asks.append(ask)
         else:
-            self._waiting[ask.source] = ask
+            self._waiting[key] = ask
 
-    def _end_sync(self, source: str) -> None:
-        self._syncing.pop(source, None)
+    def _end_sync(self, key: tuple[str, str]) -> None:
+        self._syncing.pop(key, None)
         while self._waiting and len(self._syncing) < self._config.syncs_max:
             waiting = next(iter(self._waiting))
             self._ask(self._waiting.pop(waiting))

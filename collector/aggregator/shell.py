@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import sqlite3
 import time
 from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING
 
 import zmq
 
 from shardlog.collector import follow
-from shardlog.collector.aggregator.machine import Aggregator, AggregatorEffect
+from shardlog.collector.aggregator.machine import Aggregator, AggregatorEffect, Channel
+from shardlog.collector.aggregator.memory import Remember
+from shardlog.collector.aggregator.store import Store
+from shardlog.collector.aggregator.twin import AnswerTwin, AskTwin
 from shardlog.collector.service import (
     one_line,
     raise_files_limit,
@@ -23,15 +26,22 @@ from shardlog.collector.service import (
 )
 from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.errors import RemoteProtocolError
-from shardlog.crdt.replication.messages import Answer, Ask, Log, Publish, SnapshotChunk
+from shardlog.crdt.replication.messages import (
+    Answer,
+    Ask,
+    Confirm,
+    Heard,
+    Log,
+    PassDown,
+    Publish,
+    SnapshotChunk,
+    Tell,
+)
 from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shardlog.collector.aggregator.config import AggregatorConfig
-    from shardlog.crdt.replication.messages import StreamMessage
 
 log = logging.getLogger("shardlog.aggregator")
 
@@ -45,17 +55,23 @@ def run(config: AggregatorConfig) -> None:
     raise_files_limit()
     with ExitStack() as stack:
         stop = stack.enter_context(stop_requests())
+        store = None
+        if config.store is not None:
+            store = Store(config.store)
+            stack.callback(store.close)
+        node = secrets.token_hex(8)
         machine = Aggregator(
             config,
-            source=secrets.token_hex(8),
+            source=node,
             epoch=secrets.token_hex(8),
             rng=random.Random(),
             now_ns=time.time_ns(),
             bytes_max=FRAME_BYTES_GOAL,
+            remembered=[] if store is None else store.load(),
         )
         context = follow.new_context()
         stack.callback(context.term)
-        _Shell(config, machine, context, stack).run(stop)
+        _Shell(config, machine, node, store, context, stack).run(stop)
 
 
 class _Shell:
@@ -65,11 +81,14 @@ class _Shell:
         self,
         config: AggregatorConfig,
         machine: Aggregator,
+        node: str,
+        store: Store | None,
         context: follow.Context,
         stack: ExitStack,
     ) -> None:
         self._config = config
         self._machine = machine
+        self._store = store
         self._poller = zmq.Poller()
         self._ask = follow.router_bind(context, snapshot_address(config.listen))
         stack.callback(self._ask.close)
@@ -79,7 +98,23 @@ class _Shell:
         stack.callback(self._answer.close)
         self._publish = follow.xpub_bind(context, config.serve)
         stack.callback(self._publish.close)
-        for socket in (self._ask, self._sub, self._answer, self._publish):
+        self._publishers: dict[Channel, follow.Socket] = {"serve": self._publish}
+        self._up_answers: dict[bytes, follow.Socket] = {}
+        if config.to:
+            up = follow.xpub_connect(context, *config.to, send_hwm=follow.PASS_ON_HWM)
+            stack.callback(up.close)
+            self._publishers["up"] = up
+        for address in config.to:
+            dealer = follow.dealer_connect(context, snapshot_address(address), node.encode())
+            stack.callback(dealer.close)
+            self._up_answers[address.encode()] = dealer
+        self._twins: dict[str, follow.Socket] = {}
+        for address in config.peer:
+            twin = follow.dealer_connect(context, snapshot_address(address))
+            stack.callback(twin.close)
+            self._twins[address] = twin
+        dealers = (*self._up_answers.values(), *self._twins.values())
+        for socket in (self._ask, self._sub, self._answer, *self._publishers.values(), *dealers):
             self._poller.register(socket, zmq.POLLIN)
 
     def run(self, stop: int) -> None:
@@ -101,40 +136,96 @@ class _Shell:
 
     def _receive(self, now_ns: int) -> None:
         for frame in follow.drain(self._sub):
-            self._stream(codec.decode_published, frame, now_ns)
+            self._hear_stream(frame, now_ns)
         for peer, *rest in follow.drain_multipart(self._ask):
-            self._stream(partial(_chunk_of, peer), rest[-1] if rest else b"", now_ns)
-        for subscription in follow.drain(self._publish):
-            if subscription[:1] == b"\x01":
-                self._machine.subscribed(now_ns)
+            self._hear_child(peer, rest[-1] if rest else b"", now_ns)
+        for peer_address, twin in self._twins.items():
+            for frame in follow.drain(twin):
+                self._hear_twin(peer_address, frame, now_ns)
+        for channel, publisher in self._publishers.items():
+            for subscription in follow.drain(publisher):
+                if subscription[:1] == b"\x01":
+                    self._machine.subscribed(channel, now_ns)
         for peer, *rest in follow.drain_multipart(self._answer):
-            try:
-                request = codec.decode_request(rest[-1] if rest else b"")
-                self._machine.request(peer, request)
-            except RemoteProtocolError as error:
-                self._machine.refuse(error.reason, f"a request: {error}")
+            self._hear_monitor(peer, rest[-1] if rest else b"", now_ns)
+        for address, dealer in self._up_answers.items():
+            for frame in follow.drain(dealer):
+                self._hear_parent(address, frame, now_ns)
 
-    def _stream(self, decode: Callable[[bytes], StreamMessage], frame: bytes, now_ns: int) -> None:
+    def _hear_child(self, peer: bytes, frame: bytes, now_ns: int) -> None:
+        """From the source itself or who passes it on; or a twin asks."""
         try:
-            self._machine.receive(decode(frame), now_ns)
+            message = codec.decode_from_below(frame)
+            if isinstance(message, Heard):
+                self._machine.confirmed(peer.decode(errors="replace"), message.number)
+            elif isinstance(message, SnapshotChunk):
+                sender = message.via or message.source
+                if sender.encode() != peer:
+                    raise RemoteProtocolError("sender", f"{peer!r} answered for {sender!r}")
+                self._machine.receive(message, now_ns)
+            else:
+                self._machine.request_of_twin(peer, message, now_ns)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"a collector's answer: {error}")
+
+    def _hear_parent(self, peer: bytes, frame: bytes, now_ns: int) -> None:
+        try:
+            message = codec.decode_from_above(frame)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"an aggregator above: {error}")
+            return
+        if isinstance(message, PassDown):
+            self._machine.pass_down(peer, message)
+        else:
+            self._machine.request("up", peer, message, now_ns)
+
+    def _hear_monitor(self, peer: bytes, frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.request("serve", peer, codec.decode_request(frame), now_ns)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"a request: {error}")
+
+    def _hear_stream(self, frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.receive(codec.decode_published(frame), now_ns)
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a collector's stream: {error}")
 
+    def _hear_twin(self, address: str, frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.receive_from_twin(address, codec.decode_from_twin(frame), now_ns)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"the twin at {address}: {error}")
+
     def _obey(self, effect: AggregatorEffect) -> None:
         match effect:
-            case Publish(_, message):
-                self._publish.send(codec.encode_published(message))
+            case Remember():
+                self._remember(effect)
+            case Publish(channel, message):
+                self._publishers[channel].send(codec.encode_published(message))
+            case AnswerTwin(peer, answer):
+                follow.offer(self._ask, [peer, codec.encode(answer)])
+            case AskTwin(address, message):
+                follow.offer(self._twins[address], [codec.encode(message)])
+            case Answer("up", peer, chunk):
+                follow.offer(self._up_answers[peer], [codec.encode(chunk)])
             case Answer(_, peer, chunk):
                 follow.offer(self._answer, [peer, codec.encode(chunk)])
-            case Ask(source, request):
-                follow.offer(self._ask, [source.encode(), codec.encode(request)])
+            case Ask(source, request, via):
+                follow.offer(self._ask, [(via or source).encode(), codec.encode(request)])
+            case Tell(child, message):
+                follow.offer(self._ask, [child.encode(), codec.encode(message)])
+            case Confirm(peer, message):
+                follow.offer(self._up_answers[peer], [codec.encode(message)])
             case Log(text):
                 log.warning(one_line(text))
 
-
-def _chunk_of(peer: bytes, frame: bytes) -> StreamMessage:
-    """A chunk of the snapshot of the very source that sent it."""
-    message = codec.decode_stream(frame)
-    if not isinstance(message, SnapshotChunk) or message.source.encode() != peer:
-        raise RemoteProtocolError("sender", f"{peer!r} answered for {message.source!r}")
-    return message
+    def _remember(self, batch: Remember) -> None:
+        assert self._store is not None
+        try:
+            self._store.commit(batch)
+        except sqlite3.Error as error:
+            why = f"{self._store.path} can't be written: {error}"
+            self._machine.not_remembered(batch, why)
+        else:
+            self._machine.remembered()

@@ -18,6 +18,7 @@ from shardlog.crdt.retention import collapsed, is_collapsed
 if TYPE_CHECKING:
     from shardlog.collector.sidecar.config import SidecarConfig
     from shardlog.collector.sidecar.forgetting import Forgetting
+    from shardlog.collector.sidecar.leads import Leads
     from shardlog.collector.sidecar.notes import Notes
     from shardlog.crdt.delta import Total, Write
     from shardlog.crdt.state import State
@@ -30,10 +31,16 @@ class Admission:
     """Says of each item whether it comes in; `notes` hear of those that do not."""
 
     def __init__(
-        self, state: State, config: SidecarConfig, forgetting: Forgetting, notes: Notes
+        self,
+        state: State,
+        config: SidecarConfig,
+        forgetting: Forgetting,
+        leads: Leads,
+        notes: Notes,
     ) -> None:
         self._state = state
         self._forgetting = forgetting
+        self._leads = leads
         self._refuse = notes.refuse
         self._turn_away = notes.turn_away
         self._max_skew_ns = config.max_skew_ms * MS
@@ -49,11 +56,13 @@ class Admission:
     def item(self, item: Write | Erase, process: str, now_ns: int) -> bool:
         """Whether a register or a floor comes in. O(len of its path)."""
         path = item.path
-        if item.stamp > now_ns + self._max_skew_ns:
-            ahead_s = (item.stamp - now_ns) // (1000 * MS)
-            detail = f"the clock of {blade_of(process)} is {ahead_s} s ahead, at {path!r}"
-            self._refuse("skew", detail, now_ns)
-            return False
+        if item.stamp > now_ns:
+            if item.stamp > now_ns + self._max_skew_ns:
+                ahead_s = (item.stamp - now_ns) // (1000 * MS)
+                detail = f"the clock of {blade_of(process)} is {ahead_s} s ahead, at {path!r}"
+                self._refuse("skew", detail, now_ns)
+                return False
+            self._leads.hear(process, item.stamp, now_ns)
         if self._forgetting.is_old(path, item.stamp, now_ns):
             self._turn_away("old", f"{path!r} of {blade_of(process)} is older than is kept")
             return False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from shardlog.crdt.endpoint import check_address
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.retention import Retention
+from shardlog.crdt.stamp import MAX_SKEW_NS
 
 HOST_BYTES_MAX = 255
 """As all names on the wire."""
@@ -33,7 +34,7 @@ class SidecarConfig:
     """A process that is silent for so long is called lost, until it speaks again."""
     presence_interval_ms: int = 5000
     """How often the time at which each process was last heard is published."""
-    max_skew_ms: int = 3_600_000
+    max_skew_ms: int = MAX_SKEW_NS // 1_000_000
     """Registers and floors stamped further ahead than this are refused."""
     retention: Retention = Retention()  # noqa: RUF009 - it is immutable
     """How long what is said is kept."""

@@ -6,9 +6,10 @@ lose what one of them still has and bring back what another has dropped. Counts 
 collapse: what a record's counters show moves to the same path with the record's last key replaced
 by `~`, in the same version, so that no total ever goes down.
 
-A record's clock is its newest stamp. Each record is on a heap once, at a time before which it can't
-be due; only then are its rows looked at. A record that others lie within, by longer patterns, waits
-for them.
+A record's clock is its newest stamp, anywhere: parents pass down what others have in a record of
+which there is a part here, so that no host forgets its part while another still writes. A record is
+on a heap once, at a time before which it can't be due; only then are its rows looked at. One that
+others lie within, by longer patterns, waits for them.
 
 Known anomalies. A counter that another kind of value hid, where both were at one path or one above
 the other, is seen in totals once it has collapsed. An erase of all that `~` lies below takes the
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from shardlog.collector.sidecar.notes import Notes
     from shardlog.collector.sidecar.presence import Presence
     from shardlog.crdt.delta import Entry
+    from shardlog.crdt.replication.messages import RecordClock
     from shardlog.crdt.retention import Record, Retention
     from shardlog.crdt.state import State
 
@@ -52,6 +54,7 @@ class Forgetting:
         presence: Presence,
         notes: Notes,
         retention: Retention,
+        clocks: dict[str, int],
         bytes_max: int,
     ) -> None:
         self._state = state
@@ -62,6 +65,8 @@ class Forgetting:
         self._bytes_max = bytes_max
         self._heap: list[tuple[int, Record]] = []
         self._watched: set[str] = set()
+        self._clocks = clocks
+        self._dirty_clocks: dict[str, int | None] = {}
 
     def watch(self, paths: Iterable[str]) -> None:
         """Something was said at these paths. O(their number x (len + log records))."""
@@ -74,6 +79,21 @@ class Forgetting:
                 self._watched.add(record.path)
                 heappush(self._heap, (stamp + record.duration_ns, record))
 
+    def hear(self, clock: RecordClock) -> None:
+        """Somebody else has this stamp in a record. O(log n); of no use where nothing of it is."""
+        record = clock.record
+        if clock.stamp > self._clocks.get(record, 0) and self._state.at_and_below(record):
+            self._clocks[record] = self._dirty_clocks[record] = clock.stamp
+
+    def take_dirty_clocks(self) -> tuple[tuple[str, int | None], ...]:
+        """The clocks of others that changed since the last call, None for what is forgotten."""
+        dirty, self._dirty_clocks = self._dirty_clocks, {}
+        return tuple(dirty.items())
+
+    def put_back(self, clocks: Iterable[tuple[str, int | None]]) -> None:
+        """These could not be persisted."""
+        self._dirty_clocks = dict(clocks) | self._dirty_clocks
+
     def is_old(self, path: str, stamp: int, now_ns: int) -> Record | None:
         """The record for which a stamp is too old, None if there is none. O(len + rules)."""
         record = self._retention.record_of(path)
@@ -84,6 +104,7 @@ class Forgetting:
         if not self._heap or self._heap[0][0] >= now_ns:
             return
         waiting: list[tuple[int, Record]] = []
+        forgotten = 0
         blades = self._presence.blades()
         while self._heap and self._heap[0][0] < now_ns:
             at_ns, record = heappop(self._heap)
@@ -95,11 +116,14 @@ class Forgetting:
                 waiting.append((min(due_ns, now_ns + record.duration_ns), record))
                 continue
             self._watched.discard(record.path)
+            forgotten += 1
             if cut:
                 yield from self._forget(record, cut, now_ns)
         if waiting:
             self._heap += waiting
             heapify(self._heap)
+        if 32 * forgotten > len(self._heap):
+            self._watched = set(self._watched)  # a set that shrinks keeps its table
 
     def _is_alive(self, record: str, blades: set[str]) -> bool:
         """Whether it is a blade's own, or the presence of a process, that is still there."""
@@ -119,7 +143,8 @@ class Forgetting:
                 stamp = self._state.newest_at(path)
             own = self._retention.record_of(path) or record
             newest = max(newest, stamp)
-            due_ns = max(due_ns, stamp + own.duration_ns)
+            others = self._clocks.get(own.path, 0) if stamp else 0
+            due_ns = max(due_ns, max(stamp, others) + own.duration_ns)
         return due_ns, newest
 
     def _forget(self, record: Record, cut: int, now_ns: int) -> Iterator[Piece]:
@@ -139,5 +164,10 @@ class Forgetting:
             if size >= self._bytes_max:
                 yield Piece(gone, entries)
                 gone, entries, size = [], [], 0
+        rows = self._state.at_and_below(record.path)
+        records = dict.fromkeys((self._retention.record_of(path) or record).path for path in rows)
         yield Piece([Forgotten(record.path, cut)], entries)
         self._state.forget(self._ledger.replica, record.path, cut)
+        for own in records:
+            if self._clocks.pop(own, 0):
+                self._dirty_clocks[own] = None

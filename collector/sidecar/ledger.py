@@ -15,41 +15,72 @@ The chain: a report that follows the last one in line, or begins a repetition of
 acknowledged (`follows` 0), moves the line. A report behind a hole is taken in, and moves nothing;
 one that is late never moves it back.
 
+A replica that goes on for a lost one, or for one whose store went back in time, must count nothing
+that this one may have counted, and cannot know what that was. But sequences of a process only rise,
+and generations are sequences: what a report carries for the first time was carried by none before.
+So the sequence of the first report heard of a process is its `baseline`. A total of a lower
+generation may have been counted: its first hearing sets the mark, and counts nothing. One that is
+not lower was first carried by a report that the lost replica never had, and counts in full. No
+clock decides, except that processes which started after the loss was noticed need none of this.
+Where the store went back, the totals that were heard in this run keep their marks, since these are
+above whatever was heard before; those of the store itself are dropped.
+
+Processes are asked to say all again, by an acknowledgement of nothing: that sets the marks of idle
+paths before anything more is counted there.
+
 `shardlog.collector.sidecar.sums` keeps the sums of all that, by which it can be checked.
 
 What is owed to processes, an acknowledgement or the removal of their files, is owed from the moment
 at which a batch is taken, and is due once a batch is persisted: `take_due` hands it out then. A
 batch that failed is in the next one, so what it owed is due with that.
+
+Known anomalies. What was counted between a lost replica's last words and a baseline is missing;
+where the store went back, also the next count of an idle path whose process was acknowledged anew
+before it saw that it was asked. An exit file that was taken in while the store could not be written
+is counted again if the store is then lost as well.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import UNHEARD, Acknowledge, Persist, Remove
+from shardlog.collector.batch import NO_SUMS, UNHEARD, Acknowledge, Identity, Persist, Remove
 from shardlog.collector.sidecar.closed import ClosedIds
 from shardlog.collector.sidecar.sums import Sums
 from shardlog.crdt import counter
 from shardlog.crdt.delta import Entry
-from shardlog.crdt.entry import count_on, difference, is_counted, reset_by
+from shardlog.crdt.entry import count_on, reset_by
+from shardlog.crdt.process_id import started_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shardlog.collector.batch import Closed, Line, Restored
     from shardlog.crdt.delta import Amount, Retired, Total
     from shardlog.crdt.lww_map import Floor, Leaf
     from shardlog.crdt.replication.messages import Report
     from shardlog.crdt.state import State
 
+REPLACED_MAX = 32
+"""How many lost replicas are named, the newest: each heartbeat says them."""
+
 
 class Ledger:
     """Marks, lines and closed ids of a replica; its entries are in `state`, for snapshots."""
 
     def __init__(self, state: State, restored: Restored) -> None:
-        self.replica = restored.replica
+        self.identity = Identity(
+            restored.replica, restored.lost_ns, restored.lower_bound, restored.replaces
+        )
         self.lines = restored.lines
         self.marks = restored.marks
         self.closed = ClosedIds(restored.closed, restored.watermark_ns)
         self._state = state
+        self._first: dict[str, int] = {}
+        """The first sequence that this run heard of each process."""
+        self._unheard = {process: set(rows) for process, rows in self.marks.items()}
+        """The marks of the store whose totals this run has not heard."""
+        self._dirty_identity: Identity | None = None
         self._is_dirty = False
         self._dirty_marks: dict[tuple[str, str], counter.Mark | None] = {}
         self._dirty_entries: dict[str, Entry] = {}
@@ -63,6 +94,11 @@ class Ledger:
             state.put(self.replica, entry)
         heard = (p for p, line in self.lines.items() if line != UNHEARD or p in self.marks)
         self.sums = Sums(restored.sums, restored.entries, heard)
+
+    @property
+    def replica(self) -> str:
+        """The name of the replica."""
+        return self.identity.replica
 
     @property
     def is_dirty(self) -> bool:
@@ -81,12 +117,26 @@ class Ledger:
         """A process is there, so it is not one that was closed and forgotten. O(1)."""
         if process not in self.lines:
             self._move(process, UNHEARD)
+            if self._may_be_counted(process):
+                self._owed[process] = Acknowledge(process, 0)
+
+    def hear(self, process: str, sequence: int) -> None:
+        """A report of a process has come: its first may set its baseline. O(1)."""
+        if process in self._first:
+            return
+        self._first[process] = sequence
+        line = self.lines.get(process, UNHEARD)
+        if self._may_be_counted(process) and not line.baseline:
+            self._move(process, line._replace(baseline=max(sequence, 1)))
+            self._is_dirty = True
 
     def is_news(self, process: str, total: Total) -> bool:
         """Whether hearing this total would change anything. O(1)."""
         old = self.marks.get(process, {}).get(total.path)
         if old is None:
             return total.generation > self.lines.get(process, UNHEARD).retired
+        if (old.generation, old.amount) == (total.generation, total.amount):
+            self._unheard.get(process, set()).discard(total.path)
         return old.advance(total.generation, total.amount)[0] != old
 
     def count(self, process: str, total: Total, now_ns: int, to: str | None = None) -> bool:
@@ -98,11 +148,16 @@ class Ledger:
         path = total.path
         old = self.marks.get(process, {}).get(path, counter.NEVER)
         mark, more = old.advance(total.generation, total.amount)
+        if old.generation < total.generation < self.lines.get(process, UNHEARD).baseline:
+            more = 0
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
             self.refuse(process, total)
             return False
+        entry = self._state.cells.get(path, {}).get(self.replica)
+        path = path if entry is None else entry.path  # one text for all processes
         self.sums.hear(process, total, more, to or path)
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
+        self._unheard.get(process, set()).discard(path)
         self._is_dirty = True
         return True
 
@@ -110,14 +165,18 @@ class Ledger:
         """Do not let in a total that is news. O(1).
 
         Its generation gets a mark all the same, of nothing: once a later one is retired, a total
-        that comes again would not be news.
+        that comes again would not be news. Not so where a lost replica may have counted it: what is
+        not heard there is in the baseline.
         """
         old = self.marks.get(process, {}).get(total.path, counter.NEVER)
+        if old.generation < total.generation < self.lines.get(process, UNHEARD).baseline:
+            return
         _, more = old.advance(total.generation, total.amount)
         if self.sums.refuse(process, total, more) and total.generation > old.generation:
             mark = counter.Mark(total.generation, 0)
             self.marks.setdefault(process, {})[total.path] = mark
             self._dirty_marks[process, total.path] = mark
+            self._unheard.setdefault(process, set()).add(total.path)
         self._is_dirty = True
 
     def add(self, path: str, more: Amount, born: int, last: int, now_ns: int) -> bool:
@@ -146,18 +205,21 @@ class Ledger:
         Raises:
             OverflowError: the sum there is too large to be kept; what was to be added is lost.
         """
-        old = self._state.cells[path][self.replica]
         self._gone[path] = None
         self._is_dirty = True
         self._dirty_entries.pop(path, None)
-        shows = is_counted(old) and old.last > self._state.map.floor_over(path)
-        self.sums.remove(old, shows=shows)
-        if not shows:
+        old, moved = (
+            self._state.cells[path][self.replica],
+            self._state.moved(self.replica, path, to),
+        )
+        self.sums.remove(old, shows=moved is not None)
+        if moved is None:
             return None
-        if not self.add(to, difference(old), old.born, old.last, old.last):
+        if not counter.fits(moved.amount):
             self.sums.overflow(old)
             raise OverflowError(f"{path!r} has counted more than {to!r} can hold besides")
-        return self._state.cells[to][self.replica]
+        self._put(moved)
+        return moved
 
     def retire(self, process: str, retired: Retired) -> None:
         """Drop the mark of a path that a process has dropped. O(1)."""
@@ -179,8 +241,8 @@ class Ledger:
         if report.process not in self.lines:
             self.know(report.process)
             self._is_dirty = True
-        self.sums.say(report.process, report.counted)
         line = self.lines[report.process]
+        self.sums.say(report.process, report.counted, has_baseline=line.baseline > 0)
         if report.follows in (0, line.last) and report.sequence > line.last:
             self._move(report.process, line._replace(last=report.sequence))
             self._owed[report.process] = Acknowledge(report.process, report.sequence)
@@ -197,6 +259,8 @@ class Ledger:
         self._owed[process] = Remove(process)
         self._is_dirty = True
         self._ended[process] = None
+        self._first.pop(process, None)
+        self._unheard.pop(process, None)
         self.marks.pop(process, None)
         self.lines.pop(process, None)
         self._dirty_lines.pop(process, None)
@@ -209,10 +273,40 @@ class Ledger:
         if self.closed.forget(now_ns):
             self._is_dirty = True
 
+    def succeed(self, successor: str, lost: Iterable[str], why: str, lost_ns: int) -> None:
+        """Go on as another replica for those that were lost, with no entries. O(rows).
+
+        Registers and closed ids stay. The arguments are those of its `Identity`.
+        """
+        replaces = dict.fromkeys((*self.identity.replaces, *lost))
+        self._gone |= dict.fromkeys(
+            path for path, cell in self._state.cells.items() if self.replica in cell
+        )
+        self._dirty_entries = {}
+        self._state.succeed(successor)
+        for process, paths in self._unheard.items():
+            rows = self.marks.pop(process, {})
+            self._dirty_marks |= dict.fromkeys((process, path) for path in paths & rows.keys())
+            heard = {path: mark for path, mark in rows.items() if path not in paths}
+            if heard:
+                self.marks[process] = heard
+        self._unheard = {}
+        self.sums = Sums(NO_SUMS, (), ())
+        for process, line in self.lines.items():
+            self._move(process, line._replace(baseline=self._first.get(process, 0)))
+            self._owed[process] = Acknowledge(process, 0)
+        self.identity = self._dirty_identity = Identity(
+            successor, lost_ns, why, tuple(replaces)[-REPLACED_MAX:]
+        )
+        self._is_dirty = True
+
     def take_dirty(
-        self, version: int, registers: tuple[tuple[str, Leaf | None, Floor | None], ...]
+        self,
+        version: int,
+        registers: tuple[tuple[str, Leaf | None, Floor | None], ...],
+        clocks: tuple[tuple[str, int | None], ...],
     ) -> Persist:
-        """All that changed since the last call, and these registers. O(its rows)."""
+        """All that changed since the last call, and these registers and clocks. O(its rows)."""
         batch = Persist(
             version,
             tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items()),
@@ -224,8 +318,11 @@ class Ledger:
             closed=tuple(self._dirty_closed),
             forgotten=self.closed.forgotten,
             watermark_ns=self.closed.watermark_ns,
+            clocks=clocks,
+            identity=self._dirty_identity,
             sums=self.sums.take_dirty(),
         )
+        self._dirty_identity = None
         self._dirty_marks, self._dirty_entries, self._dirty_lines = {}, {}, {}
         self._gone, self._ended, self._dirty_closed, self._is_dirty = {}, {}, [], False
         self._due |= self._owed
@@ -250,8 +347,13 @@ class Ledger:
         self._dirty_lines = lines | self._dirty_lines
         self._ended = dict.fromkeys(batch.ended) | self._ended
         self._dirty_closed = [*batch.closed, *self._dirty_closed]
+        self._dirty_identity = batch.identity or self._dirty_identity
         self.sums.put_back(batch.sums)
         self._is_dirty = True
+
+    def _may_be_counted(self, process: str) -> bool:
+        """Whether a replica that was lost may have heard of a process."""
+        return 0 < self.identity.lost_ns >= started_ns(process)
 
     def _put(self, entry: Entry) -> None:
         self.sums.put(self._state.cells.get(entry.path, {}).get(self.replica), entry)

@@ -26,8 +26,15 @@ from shardlog.crdt.life import (
     ACKNOWLEDGED_BYTES,
     EXIT,
     LIFE,
+    REPLICA,
+    STAMP,
+    STAMP_BYTES,
     life_name,
     read_life,
+    read_replicas,
+    read_stamp,
+    replica_bytes,
+    stamp_bytes,
     unpack_frames,
 )
 from shardlog.crdt.wire import codec
@@ -40,6 +47,7 @@ LIFE_BYTES_MAX = 4096
 EXIT_BYTES_MAX = 256 << 20
 """More than a process may have pending."""
 BAD = ".bad"
+ASIDE = ".tmp"
 
 _IS_BSD = sys.platform == "darwin" or "bsd" in sys.platform
 _FLOCK = "qqihh" if _IS_BSD else "hhqqi"
@@ -85,7 +93,9 @@ class LifeFolder:
     def __init__(self, folder: str) -> None:
         self.path = Path(folder)
         self._known: dict[str, _Known] = {}
+        self._stamps: list[str] = []
         self._descriptors: OrderedDict[str, int] = OrderedDict()
+        self._replicas: tuple[str, ...] = ()
         try:
             self._make()
             status = self.path.lstat()
@@ -98,6 +108,7 @@ class LifeFolder:
         """All processes that have files, each once. O(files)."""
         lives: dict[str, int] = {}
         exits: set[str] = set()
+        self._stamps = []
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
@@ -106,9 +117,12 @@ class LifeFolder:
                         lives[name] = entry.inode()
                     elif suffix == EXIT and entry.is_file(follow_symlinks=False):
                         exits.add(name)
+                    elif suffix == STAMP and entry.is_file(follow_symlinks=False):
+                        self._stamps.append(name)
         except FileNotFoundError:  # as by what tidies up temporary folders
             with suppress(OSError):
                 self._make()
+                self.name(self._replicas)
         for name in self._known.keys() - lives.keys():
             self._forget(name)
         seen: list[Seen] = []
@@ -159,6 +173,59 @@ class LifeFolder:
         for suffix in (EXIT, LIFE):
             with suppress(OSError):
                 (self.path / (name + suffix)).unlink()
+
+    def named(self) -> tuple[str, ...]:
+        """The replica that collects here, and those that it goes on for; none if none is named.
+
+        Raises:
+            ConfigError: it can't be read.
+        """
+        try:
+            self._replicas = read_replicas((self.path / REPLICA).read_bytes())
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: can't be read: {error.strerror}") from error
+        return self._replicas
+
+    def name(self, replicas: tuple[str, ...]) -> None:
+        """Name the replica that collects here; the disk has it then.
+
+        Raises:
+            OSError: it can't be written; what was named before still is.
+        """
+        self._replicas = replicas
+        path = self.path / REPLICA
+        aside = path.with_suffix(ASIDE)
+        with aside.open("wb") as file:
+            file.write(replica_bytes(replicas))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(path)
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def lead(self, blade: str, stamp: int) -> None:
+        """Make known a stamp that the blade's next process is to start above. O(1)."""
+        path = self.path / (life_name(blade) + STAMP)
+        aside = path.with_suffix(".tmp")
+        with suppress(OSError):
+            aside.write_bytes(stamp_bytes(stamp))
+            aside.replace(path)
+
+    def drop_stamps(self, now_ns: int) -> list[Bad]:
+        """Remove what the clock has caught up with, of what the last scan saw. O(that)."""
+        bad: list[Bad] = []
+        for name in self._stamps:
+            try:
+                if read_stamp(self._read(name + STAMP, STAMP_BYTES)) <= now_ns:
+                    (self.path / (name + STAMP)).unlink()
+            except (OSError, ValueError) as error:
+                bad += self._refuse(name + STAMP, error)
+        return bad
 
     def close(self) -> None:
         """Close all descriptors."""

@@ -8,7 +8,8 @@ Theory of operation. The collector's store is one replica of the cluster's count
 Reports are taken in one after the other; `take_effects` closes the batch. Its effects are to be
 obeyed in order: Persist (one transaction: marks, lines, closed ids, entries and registers, those
 that are gone too) BEFORE Publish, so that nothing is seen that a restart would take back, and
-Answer last, so that a snapshot holds nothing that was not published.
+Answer last, so that a snapshot holds nothing that was not published. Lead comes behind Persist, but
+does not wait for its success: what goes on in memory alone is to be written above as well.
 
 Whether Persist succeeded is told at once, before anything more is handed in. `persisted` returns
 what is due from then on, to be obeyed: Acknowledge, which lets a process forget what it sent, and
@@ -20,6 +21,12 @@ next, and files that were not removed are found to be those of a closed id.
 The end of a process: its reports first, those of its exit file too, then its status, its marks, its
 line and its closed id, in one batch.
 
+A store that is another replica's than is named in the runtime directory stands for one that was
+lost; one that holds less than was once told of it went back in time. In both cases another replica
+goes on from there (see `Ledger`), and all that tells its name follows in one batch: Persist, then
+Name, which holds whether or not that was written, then Publish. Restarts in between find a store
+that is not the one named, and do it again.
+
 What fell due while no collector was there is forgotten in the first batch: before anybody is told
 anything, but after it was seen who lives.
 """
@@ -28,16 +35,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Acknowledge, Persist, Remove, Restored
+from shardlog.collector.batch import Acknowledge, Lead, Name, Persist, Remove, Restored
 from shardlog.collector.sidecar.admission import Admission
 from shardlog.collector.sidecar.forgetting import Forgetting, Piece
+from shardlog.collector.sidecar.leads import Leads
 from shardlog.collector.sidecar.ledger import Ledger
 from shardlog.collector.sidecar.notes import Notes
 from shardlog.collector.sidecar.outlet import Channel, Outlet
 from shardlog.collector.sidecar.presence import Presence
 from shardlog.crdt.path import RESERVED, path_keys
 from shardlog.crdt.process_id import blade_of
-from shardlog.crdt.replication.messages import Answer, Log, Publish, SnapshotRequest
+from shardlog.crdt.replication.messages import Answer, Confirm, Log, Publish, SnapshotRequest
 from shardlog.crdt.state import State
 
 if TYPE_CHECKING:
@@ -45,15 +53,21 @@ if TYPE_CHECKING:
 
     from shardlog.collector.sidecar.config import SidecarConfig
     from shardlog.crdt.delta import Value
-    from shardlog.crdt.replication.messages import Report
+    from shardlog.crdt.replication.messages import PassDown, Report
 
+SidecarEffect = Persist | Name | Lead | Publish | Answer | Confirm | Log
 MS = 1_000_000
-
-SidecarEffect = Persist | Publish | Answer | Log
+WHY_CHARACTERS_MAX = 500
+LOST = "the store was lost: what was counted and not sent on by then may be missing"
+WENT_BACK = "the store went back in time: what was counted since then may be missing"
 
 
 class Sidecar:
-    """One collector. `process` is its own process id, `epoch` a text that no earlier run had."""
+    """One collector. `process` is its own process id, `epoch` a text that no earlier run had.
+
+    `named` are the replicas that the runtime directory names; None where there is none. The epoch
+    is also the name of the replica that this run begins if it finds that one was lost.
+    """
 
     def __init__(
         self,
@@ -64,18 +78,33 @@ class Sidecar:
         epoch: str,
         now_ns: int,
         bytes_max: int,
+        named: tuple[str, ...] | None = None,
     ) -> None:
-        self.state = State()
-        self.replica = restored.replica
+        self.state = State(restored.replica)
+        self._config = config
+        self._epoch = epoch
         self._ledger = Ledger(self.state, restored)
         self._notes = Notes(self.state, self._ledger, config.host, process)
         self._presence = Presence(config, now_ns)
         self._forgetting = Forgetting(
-            self.state, self._ledger, self._presence, self._notes, config.retention, bytes_max
+            self.state,
+            self._ledger,
+            self._presence,
+            self._notes,
+            config.retention,
+            restored.clocks,
+            bytes_max,
         )
-        self._admission = Admission(self.state, config, self._forgetting, self._notes)
+        self._leads = Leads(self._notes)
+        self._admission = Admission(self.state, config, self._forgetting, self._leads, self._notes)
         self._outlet = Outlet(
-            config, self.state, self.replica, restored.version, epoch=epoch, bytes_max=bytes_max
+            config,
+            self.state,
+            restored.replica,
+            restored.version,
+            restored.runs,
+            epoch=epoch,
+            bytes_max=bytes_max,
         )
         self._tick_ns = now_ns
         self._told_ns = now_ns - config.presence_interval_ms * MS
@@ -84,6 +113,17 @@ class Sidecar:
         self._pieces: list[Piece] = []
         self._dirty_registers: dict[str, None] = {}
         self._restore(restored, now_ns)
+        self._is_to_name = named is not None and named[:1] != (restored.replica,)
+        # One that it replaces is named after an end between the store and the name.
+        if named and self._is_to_name and named[0] not in restored.replaces:
+            told = (restored.replica,) if restored.version else ()
+            self._succeed((*told, *named[1:], named[0]), LOST)
+            self._notes.lost(f"{config.store} is not the store of {named[0]}, which collected here")
+
+    @property
+    def replica(self) -> str:
+        """The name of the replica as which it collects."""
+        return self._ledger.replica
 
     @property
     def refused(self) -> dict[str, int]:
@@ -98,6 +138,7 @@ class Sidecar:
         if self._has_ended(process):
             self.refuse("closed", f"{process!r} has ended, and is heard again", now_ns)
             return
+        self._ledger.hear(process, report.sequence)
         self._notes.say(self._presence.hear(report, now_ns), now_ns)
         for erase in report.erases:
             if self._admission.item(erase, process, now_ns) and self.state.erase(
@@ -152,6 +193,17 @@ class Sidecar:
         """Take in a request for a chunk of a snapshot; it is answered behind this batch."""
         self._outlet.request(channel, peer, request)
 
+    def pass_down(self, peer: bytes, message: PassDown) -> None:
+        """Take in what a parent says of records and floors; it is told so. O(size + what goes)."""
+        for clock in message.clocks:
+            self._forgetting.hear(clock)
+        for floor in message.floors:
+            writer = message.writers[floor.writer]
+            concerns = self.state.at_and_below(floor.path)
+            if concerns and self.state.erase(floor.path, floor.stamp, writer):
+                self._ledger.reset(floor.path)
+        self._outlet.heard(peer, message.number)
+
     def subscribed(self, channel: Channel, now_ns: int) -> None:
         """Somebody new follows: beat at once, so that they need not wait for the next beat."""
         self._beat(channel, now_ns)
@@ -176,6 +228,7 @@ class Sidecar:
         """
         self._ledger.put_back(batch)
         self._dirty_registers.update(dict.fromkeys(path for path, _, _ in batch.registers))
+        self._forgetting.put_back(batch.clocks)
         self._notes.store_failed(why, now_ns)
 
     def next_timer_ns(self) -> int:
@@ -186,7 +239,10 @@ class Sidecar:
         """Beat; see who has gone silent. O(processes). Steps of the clock do no harm."""
         if self._tick_ns <= now_ns < self._outlet.next_heartbeat_ns:
             return
+        if now_ns < self._tick_ns:
+            self._leads.survey(self.state.map, now_ns)
         self._tick_ns = now_ns
+        self._leads.handle_timer(now_ns)
         self._notes.say(self._presence.tick(now_ns), now_ns)
         for process, was_final in list(self._presence.over(now_ns)):
             if not was_final or self.said_last(process):
@@ -200,7 +256,14 @@ class Sidecar:
         self._beat("serve", now_ns)
 
     def take_effects(self) -> list[SidecarEffect]:
-        """Close the batch: Persist, then Publish, then Answer; Log last. O(what changed)."""
+        """Close the batch: Persist, Name, Lead, Publish, Answer; Log last. O(what changed)."""
+        request = self._outlet.went_back()
+        if request is not None:
+            self._notes.lost(
+                f"{self._config.store} went back in time: version {request.version} of "
+                f"{self.replica} is known, it held {self._outlet.left_by(request.run)}"
+            )
+            self._succeed((self.replica,), WENT_BACK)
         if not self._has_swept:
             self._sweep(self._tick_ns)
         effects: list[SidecarEffect] = []
@@ -209,11 +272,16 @@ class Sidecar:
         self._forgetting.watch(touched)
         pieces, self._pieces = self._pieces, []
         fragments = list(self._outlet.fragments(pieces, touched))
-        if fragments or self._ledger.is_dirty or self._dirty_registers:
+        clocks = self._forgetting.take_dirty_clocks()
+        if fragments or self._ledger.is_dirty or self._dirty_registers or clocks:
             leaves, floors = self.state.map.leaves, self.state.map.floors
             registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
             self._dirty_registers = {}
-            effects.append(self._ledger.take_dirty(self._outlet.version, registers))
+            effects.append(self._ledger.take_dirty(self._outlet.version, registers, clocks))
+        if self._is_to_name:
+            self._is_to_name = False
+            effects.append(Name((self.replica, *self._ledger.identity.replaces)))
+        effects += self._leads.take_effects()
         effects += self._outlet.take_effects(fragments, touched)
         effects += self._notes.take_logs()
         return effects
@@ -239,7 +307,16 @@ class Sidecar:
                         statuses[process] = leaf.value
         for process, status in statuses.items():
             self._presence.expect(process, status, now_ns)
+        self._leads.survey(self.state.map, now_ns)
         self._forgetting.watch(self.state.take_touched())
+
+    def _succeed(self, lost: Iterable[str], why: str) -> None:
+        lost_ns = self._tick_ns + self._config.max_skew_ms * MS
+        self._notes.forget_sums()
+        self._ledger.succeed(self._epoch, lost, why, lost_ns)
+        self._outlet.succeed(self._epoch)
+        self._pieces = []  # the entries in them are those of the lost one
+        self._is_to_name = True
 
     def _sweep(self, now_ns: int) -> None:
         self._has_swept = True
@@ -256,5 +333,12 @@ class Sidecar:
         self._ledger.close(process, now_ns)
 
     def _beat(self, channel: Channel, now_ns: int) -> None:
-        watermark_ns = self._presence.watermark_ns(now_ns)
-        self._outlet.beat(channel, now_ns, watermark_ns, self.refused)
+        identity = self._ledger.identity
+        whys = [why for why in (identity.lower_bound, self._notes.store_trouble) if why]
+        self._outlet.beat(
+            channel,
+            now_ns,
+            self._presence.watermark_ns(now_ns),
+            self.refused,
+            identity._replace(lower_bound="; ".join(whys)[:WHY_CHARACTERS_MAX]),
+        )

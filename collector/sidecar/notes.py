@@ -37,7 +37,8 @@ class Notes:
         self._host = host
         self._process = process
         self._clock = StampClock()
-        self._store_trouble = False
+        self.store_trouble = ""
+        """Why the store can't be written, "" if it can."""
         self._named = 0
         self._logs: list[Log] = []
 
@@ -58,16 +59,26 @@ class Notes:
 
     def store_failed(self, why: str, now_ns: int) -> None:
         """The store can't be written: said once."""
-        if not self._store_trouble:
-            self._store_trouble = True
+        if not self.store_trouble:
+            self.store_trouble = why
             self._logs.append(Log(f"{why}; going on in memory, a restart would lose what comes"))
             self._write(self._health("store"), why, now_ns)
 
     def store_works(self, now_ns: int) -> None:
         """The store was written."""
-        if self._store_trouble:
-            self._store_trouble = False
+        if self.store_trouble:
+            self.store_trouble = ""
             self._write(self._health("store"), "written again", now_ns)
+
+    def lost(self, what: str) -> None:
+        """A replica was lost, or went back in time."""
+        self._logs.append(
+            Log(
+                f"{what}; another goes on in its place: nothing is counted twice, what was counted "
+                "last may be missing (`lower bound`). Keep --store on a disk that stays, and "
+                "restore no copy of it"
+            )
+        )
 
     def name(self, write: Write) -> None:
         """Tell the operator what a blade itself refused: it can't log about its own logging."""
@@ -100,11 +111,16 @@ class Notes:
             [process, counter.value(counted), counter.value(missing)]
             for process, counted, missing in sums.undelivered()
         ]
-        top = path_text((RESERVED, "health", "ledger", self._host, self._ledger.replica))
+        top = self._sums()
         for term, value in said.items():
             leaf = self._state.map.leaves.get(f"{top}/{term}")
             if leaf is None or leaf.value != value:
                 self._write(f"{top}/{term}", value, now_ns)
+
+    def forget_sums(self) -> None:
+        """Another replica is to go on: those of this one are told where its entries are."""
+        for path in self._state.at_and_below(self._sums()):
+            self._state.forget(self._ledger.replica, path, self._state.newest_at(path))
 
     def take_logs(self) -> list[Log]:
         """The lines for its log since the last call."""
@@ -113,6 +129,9 @@ class Notes:
 
     def _presence(self, process: str, key: str) -> str:
         return path_text((RESERVED, "presence", blade_of(process), process, key))
+
+    def _sums(self) -> str:
+        return path_text((RESERVED, "health", "ledger", self._host, self._ledger.replica))
 
     def _health(self, what: str) -> str:
         return f"{path_text((RESERVED, 'health', 'collector', self._host))}/{what}"

@@ -15,7 +15,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from shardlog.collector import follow
-from shardlog.collector.batch import Persist
+from shardlog.collector.batch import Lead, Name, Persist
 from shardlog.collector.service import (
     one_line,
     raise_files_limit,
@@ -32,7 +32,7 @@ from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.errors import RemoteProtocolError
 from shardlog.crdt.life import life_folder
 from shardlog.crdt.process_id import process_id
-from shardlog.crdt.replication.messages import Answer, Log, Publish
+from shardlog.crdt.replication.messages import Answer, Confirm, Log, PassDown, Publish
 from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
@@ -63,19 +63,27 @@ def run(config: SidecarConfig) -> None:
         stack.enter_context(sole_owner(config.listen))
         store = Store(config.store)
         stack.callback(store.close)
+        path = life_folder(config.listen)
+        folder = None if path is None else LifeFolder(path)
+        if folder is not None:
+            stack.callback(folder.close)
+        restored = store.load()
+        epoch = secrets.token_hex(8)
+        store.begin(epoch)
         machine = Sidecar(
             config,
-            store.load(),
+            restored,
             process=process_id(
                 config.host, config.host, "", os.getpid(), time.time_ns(), secrets.token_hex(4)
             ),
-            epoch=secrets.token_hex(8),
+            epoch=epoch,
             now_ns=time.time_ns(),
             bytes_max=FRAME_BYTES_GOAL,
+            named=None if folder is None else folder.named(),
         )
         context = follow.new_context()
         stack.callback(context.term)
-        _Shell(config, machine, store, context, stack).run(stop)
+        _Shell(config, machine, store, folder, context, stack).run(stop)
 
 
 class _Shell:
@@ -86,6 +94,7 @@ class _Shell:
         config: SidecarConfig,
         machine: Sidecar,
         store: Store,
+        folder: LifeFolder | None,
         context: follow.Context,
         stack: ExitStack,
     ) -> None:
@@ -94,13 +103,13 @@ class _Shell:
         self._store = store
         self._poller = zmq.Poller()
         self._publishers: dict[Literal["up", "serve"], follow.Socket] = {}
+        self._context = context
+        self._folder = folder
         self._watch: LifeWatch | None = None
+        self._answerers: dict[bytes, follow.Socket] = {}
         open_socket = stack.callback
 
-        path = life_folder(config.listen)
-        if path is not None:
-            folder = LifeFolder(path)
-            stack.callback(folder.close)
+        if folder is not None:
             self._watch = LifeWatch(folder, machine)
             self._take_in_what_was_left(self._watch)
         self._pull = follow.pull_bind(context, config.listen)
@@ -110,16 +119,12 @@ class _Shell:
         self._monitor = self._pull.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         open_socket(self._monitor.close)  # an open one would hold up the end of the context
         open_socket(self._pull.disable_monitor)
-        self._answerers: dict[bytes, follow.Socket] = {}
-        replica = machine.replica.encode()
         if config.to:
             up = follow.xpub_connect(context, *config.to)
             open_socket(lambda: up.close(linger=LAST_WORDS_MS))
             self._publishers["up"] = up
-        for address in config.to:
-            dealer = follow.dealer_connect(context, snapshot_address(address), replica)
-            open_socket(dealer.close)
-            self._answerers[address.encode()] = dealer
+        open_socket(self._close_answerers)
+        self._open_answerers()
         if config.serve:
             serve = follow.xpub_bind(context, config.serve)
             open_socket(serve.close)
@@ -128,8 +133,6 @@ class _Shell:
             open_socket(self._router.close)
             self._poller.register(self._router, zmq.POLLIN)
         for polled in (self._pull, self._monitor, *self._publishers.values()):
-            self._poller.register(polled, zmq.POLLIN)
-        for polled in self._answerers.values():
             self._poller.register(polled, zmq.POLLIN)
 
     def run(self, stop: int) -> None:
@@ -185,14 +188,43 @@ class _Shell:
                     self._machine.subscribed(channel, now_ns)
         for address, dealer in self._answerers.items():
             for frame in follow.drain(dealer):
-                self._request("up", address, frame, now_ns)
+                self._hear_parent(address, frame, now_ns)
         if self._config.serve:
             for peer, *rest in follow.drain_multipart(self._router):
-                self._request("serve", peer, rest[-1] if rest else b"", now_ns)
+                self._hear_monitor(peer, rest[-1] if rest else b"", now_ns)
         while self._monitor.poll(0):
             recv_monitor_message(self._monitor)
             self._machine.note("disconnects", now_ns)
         return len(frames)
+
+    def _open_answerers(self) -> None:
+        """Be known to the aggregators by the name of the replica."""
+        replica = self._machine.replica.encode()
+        for address in self._config.to:
+            dealer = follow.dealer_connect(self._context, snapshot_address(address), replica)
+            self._answerers[address.encode()] = dealer
+            self._poller.register(dealer, zmq.POLLIN)
+
+    def _close_answerers(self) -> None:
+        while self._answerers:
+            _, dealer = self._answerers.popitem()
+            self._poller.unregister(dealer)
+            dealer.close()
+
+    def _name(self, replicas: tuple[str, ...]) -> None:
+        """Another replica collects from now on, or the first; at the start no socket is open."""
+        if self._folder is not None:
+            try:
+                self._folder.name(replicas)
+            except OSError as error:
+                log.warning(
+                    "%s can't be written: %s; a loss of the store would not be noticed",
+                    self._folder.path,
+                    error.strerror,
+                )
+        if self._answerers:
+            self._close_answerers()
+            self._open_answerers()
 
     def _look_after_socket(self) -> None:
         """Bind again if the file is gone, as by what tidies up temporary folders.
@@ -219,11 +251,20 @@ class _Shell:
             log.warning("%s was removed, and is bound again", listen)
             self._is_deaf = False
 
-    def _request(
-        self, channel: Literal["up", "serve"], peer: bytes, frame: bytes, now_ns: int
-    ) -> None:
+    def _hear_parent(self, peer: bytes, frame: bytes, now_ns: int) -> None:
         try:
-            self._machine.request(channel, peer, codec.decode_request(frame))
+            message = codec.decode_from_above(frame)
+        except RemoteProtocolError as error:
+            self._machine.refuse(error.reason, f"an aggregator: {error}", now_ns)
+            return
+        if isinstance(message, PassDown):
+            self._machine.pass_down(peer, message)
+        else:
+            self._machine.request("up", peer, message)
+
+    def _hear_monitor(self, peer: bytes, frame: bytes, now_ns: int) -> None:
+        try:
+            self._machine.request("serve", peer, codec.decode_request(frame))
         except RemoteProtocolError as error:
             self._machine.refuse(error.reason, f"a request: {error}", now_ns)
 
@@ -235,14 +276,19 @@ class _Shell:
         match effect:
             case Persist():
                 self._persist(effect)
+            case Name(replicas):
+                self._name(replicas)
+            case Lead():
+                if self._watch is not None:
+                    self._watch.obey([effect])
             case Publish(channel, message):
                 publisher = self._publishers.get(channel)
                 if publisher is not None:
                     publisher.send(codec.encode_published(message))
-            case Answer("up", peer, chunk):
-                follow.offer(self._answerers[peer], [codec.encode(chunk)])
-            case Answer(_, peer, chunk):
-                follow.offer(self._router, [peer, codec.encode(chunk)])
+            case Answer("up", peer, message) | Confirm(peer, message):
+                follow.offer(self._answerers[peer], [codec.encode(message)])
+            case Answer(_, peer, message):
+                follow.offer(self._router, [peer, codec.encode(message)])
             case Log(text):
                 log.warning(one_line(text))
 

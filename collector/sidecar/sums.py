@@ -8,13 +8,13 @@ paths together, and in every batch,
     moved = collapsed + erased_collapsed + overflow        in those at `~`
 
 and, without what lies in between, counted = visible + collapsed + erased + refused + undelivered.
-Each term is measured where it happens, and none is computed from the others, or the check could
-not fail:
+Each term is measured where it happens, and none but `baseline` is computed from the others, or the
+check could not fail:
 
     counted     what each process says that it has counted so far, in each of its reports
     heard       what was added of its totals; a repetition adds nothing
     refused     what was turned away of its totals, as at a limit
-    baseline    what was counted before sums were kept, in a store of an earlier version
+    baseline    what a replica that was lost may have counted, or this one before sums were kept
     visible     the total of the entries, without what they had when they were erased
     moved       what left entries for `~`, or went there at once because it was so old
     collapsed   as visible, at `~`
@@ -31,9 +31,14 @@ kept up to date from there. The others are persisted in the transaction of what 
 A total that is turned away comes again, and later perhaps in: so it is known by process, path and
 generation, in a bounded table. What that can't hold leaves `refused` unknown.
 
-Known anomalies. What a process counts and refuses itself, at a limit of its own, is not counted.
-In a store of an earlier version everything there is taken as heard, and everything that a process
-had counted until its next report as delivered.
+Of a process that a lost replica may have heard nobody knows what that had counted: all that is
+neither heard nor refused here is its baseline. A replica that goes on for a lost one begins without
+sums, as it does without entries; those of the lost one are kept where its entries are.
+
+Known anomalies. Nothing of a process with such a baseline can be found to be undelivered. What a
+process counts and refuses itself, at a limit of its own, is not counted. In a store of an earlier
+version everything there is taken as heard, and everything that a process had counted until its next
+report as delivered.
 """
 
 from __future__ import annotations
@@ -135,16 +140,19 @@ class Sums:
             self._accounts[ENDED] = _Account(counted=held, heard=held)
             self._dirty[ENDED] = None
 
-    def say(self, process: str, counted: Amount) -> None:
-        """What is in a report was heard, and it tells what its process has counted so far."""
+    def say(self, process: str, counted: Amount, *, has_baseline: bool) -> None:
+        """What is in a report was heard, and it tells what its process has counted so far.
+
+        `has_baseline`: what of that is not known here may have been counted by a lost replica.
+        """
         account = self._account(process)
-        if process in self._unsaid:
-            self._unsaid.discard(process)
-            account.baseline = excess(counted, add(account.heard, account.refused))
-        elif account.counted == counted:
-            return
+        was = astuple(account)
         account.counted = counter.join(account.counted, counted)
-        self._dirty[process] = None
+        if has_baseline or process in self._unsaid:
+            self._unsaid.discard(process)
+            account.baseline = excess(account.counted, add(account.heard, account.refused))
+        if astuple(account) != was:
+            self._dirty[process] = None
 
     def hear(self, process: str, total: Total, more: Amount, to: str) -> None:
         """A total came in, and had so much that is new, which was added at the path `to`."""

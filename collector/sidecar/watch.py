@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Acknowledge, Remove
+from shardlog.collector.batch import Acknowledge, Lead, Remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,14 +65,16 @@ class LifeWatch:
             process = self._ended.popleft()
             self._machine.ended(process, self._left_by(process, now_ns), now_ns)
 
-    def obey(self, effects: Iterable[Acknowledge | Remove]) -> None:
-        """What is due once a batch is persisted."""
+    def obey(self, effects: Iterable[Acknowledge | Remove | Lead]) -> None:
+        """What is due once a batch is persisted, or is to be made known."""
         for effect in effects:
             match effect:
                 case Acknowledge(process, sequence):
                     self._folder.acknowledge(process, sequence)
                 case Remove(process):
                     self._folder.remove(process)
+                case Lead(blade, stamp):
+                    self._folder.lead(blade, stamp)
 
     def _find_ended(self, now_ns: int, monotonic_ns: int) -> None:
         free: dict[str, int] = {}
@@ -88,7 +90,7 @@ class LifeWatch:
 
     def _scan(self, now_ns: int) -> Iterable[tuple[str, bool, bool]]:
         seen, bad = self._folder.scan()
-        self._refuse(bad, now_ns)
+        self._refuse([*bad, *self._folder.drop_stamps(now_ns)], now_ns)
         return seen
 
     def _left_by(self, process: str, now_ns: int) -> Iterator[Report]:

@@ -14,6 +14,11 @@ lack: an epoch, a test for gaps, and a heartbeat that carries the sequences.
     live      sequence <= known: a repetition, dropped. known + 1: applied. Beyond: a gap, back to
               syncing. A heartbeat that knows more than was heard: the tail was lost, likewise.
 
+What a source once told it does not take back: a snapshot of another run of it, whose version is
+below the one that is known, is that of a store that went back in time, and is not installed. Each
+request says the run and the version that are known, so that the source learns of it and goes on
+under another name; until then it is asked again, with growing pauses.
+
 A source that has not been heard for three of its heartbeat intervals is *stale*; what it said is
 kept. It is an observation beside the three states: a stale source that speaks again has either not
 moved on, or shows a gap.
@@ -25,6 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from shardlog.crdt.delta import Fragment
 from shardlog.crdt.errors import RemoteProtocolError
 from shardlog.crdt.replication.messages import (
     Apply,
@@ -34,6 +40,7 @@ from shardlog.crdt.replication.messages import (
     Install,
     SnapshotChunk,
     SnapshotRequest,
+    run_of,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +57,11 @@ BUFFER_DELTAS_MAX = 10_000
 
 
 class Follower:
-    """Follows one source over the given lanes."""
+    """Follows one source over the given lanes, on one route: `via` who passes it on, "" if none.
+
+    `run` and `version` say how far the replica is known, of a stream of fragments; "" and 0 if
+    nothing is. Who follows it on several routes says so before it hands anything in.
+    """
 
     def __init__(
         self,
@@ -58,12 +69,18 @@ class Follower:
         *,
         lanes: Sequence[int],
         rng: Random,
+        via: str = "",
         buffer_deltas_max: int = BUFFER_DELTAS_MAX,
+        run: str = "",
+        version: int = 0,
     ) -> None:
         self.source = source
+        self.via = via
         self.phase: Literal["unknown", "syncing", "live"] = "unknown"
         self.heard_ns = 0
         self.gaps = 0
+        self.run = run
+        self.version = version
         self._rng = rng
         self._lanes = tuple(lanes)
         self._buffer_deltas_max = buffer_deltas_max
@@ -103,6 +120,16 @@ class Follower:
                 self._gap(now_ns)
         elif message.lane in self._lanes:
             self._receive_delta(message, now_ns)
+
+    def resync(self, now_ns: int) -> None:
+        """What was applied does not fit what is known: ask for a snapshot, as after a gap."""
+        self._buffer.clear()
+        self._gap(now_ns)
+
+    def begin_again(self) -> None:
+        """What was installed does not stand any more: the next live message starts a request."""
+        self.phase = "unknown"
+        self._retry_ns = None
 
     def is_stale(self, now_ns: int) -> bool:
         """Whether the source has been silent for three of its intervals."""
@@ -148,6 +175,7 @@ class Follower:
         elif delta.sequence == self._known[delta.lane] + 1:
             self._known[delta.lane] = delta.sequence
             self._effects.append(Apply(delta))
+            self._know(delta)
         elif delta.sequence > self._known[delta.lane]:
             self._buffer.append(delta)
             self._gap(now_ns)
@@ -181,6 +209,12 @@ class Follower:
                 return
         if any(known[lane] < self._chunks[-1].sequences[lane] for lane in self._lanes):
             return
+        newest = behind[-1] if behind else self._chunks[0]
+        if self._is_back(newest):
+            self._chunks = []
+            self._request += 1
+            return
+        self._know(newest)
         self._effects.append(Install(self.source, tuple(self._chunks), tuple(behind)))
         self._known = known
         self._chunks = []
@@ -188,6 +222,17 @@ class Follower:
         self._retry_ns = None
         self._retry_ms = RETRY_MS_MIN
         self.phase = "live"
+
+    def _is_back(self, newest: Delta | SnapshotChunk) -> bool:
+        """Whether another run of the source has less than is known of it."""
+        body = newest.body
+        is_less = isinstance(body, Fragment) and body.to_version < self.version
+        return is_less and run_of(newest.epoch) != self.run
+
+    def _know(self, newest: Delta | SnapshotChunk) -> None:
+        if isinstance(newest.body, Fragment):
+            self.run = run_of(newest.epoch)
+            self.version = max(self.version, newest.body.to_version)
 
     def _gap(self, now_ns: int) -> None:
         self.gaps += 1
@@ -201,5 +246,7 @@ class Follower:
 
     def _ask_chunk(self, now_ns: int) -> None:
         after = self._chunks[-1].next if self._chunks else None
-        self._ask = Ask(self.source, SnapshotRequest(self._request, after))
+        source = self.source if self.via else ""
+        request = SnapshotRequest(self._request, after, source, self.run, self.version)
+        self._ask = Ask(self.source, request, self.via)
         self._retry_ns = now_ns + int(self._retry_ms * (1 + self._rng.random())) * MS

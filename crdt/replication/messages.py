@@ -3,6 +3,11 @@
     handler ──Report──▶ collector ──Delta, Heartbeat──▶ aggregator ──Delta, Heartbeat──▶ monitor
                                   ◀─SnapshotRequest──              ◀─SnapshotRequest──
                                   ──SnapshotChunk───▶              ──SnapshotChunk───▶
+                                  ◀─PassDown─────────
+                                  ──Heard───────────▶
+
+The link of the snapshots runs both ways: by it a node also tells those that it follows what others
+know of what they hold.
 
 Upwards a stream carries fragments (what is stored, one lane); towards monitors it carries changes
 (what shows, 64 lanes by the root key). How a stream is followed is the same for both.
@@ -95,7 +100,7 @@ class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     `watermark_ns`: no process on it has anything older that is not sent. `version`: how far the
     replica is known. `lower_bound`: why its counts may be too low, "" if they are not. `replaces`:
     replicas of the host that were lost, and for which this one goes on. `retention`: a hash of its
-    table.
+    table. `offset_ns`: its clock less that of the node, as far as heartbeats tell.
     """
 
     host: str
@@ -107,6 +112,7 @@ class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     lower_bound: str = ""
     replaces: list[str] = []
     retention: str = ""
+    offset_ns: int = 0
 
 
 class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
@@ -127,9 +133,10 @@ class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
 class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     """The newest sequence of every lane, at regular times, so that a lost tail is noticed.
 
-    `refused` says how many frames the node has turned away since its start, by reason. `settling`
+    `refused` says how many frames the node has turned away since its start, by reason; `store`: how
+    often its store could not be written. `settling`
     says why the node may not have heard all yet, `lower_bound` why what it has may never be all;
-    both are "" in the best case.
+    both are "" in the best case. `retention`: a hash of an aggregator's own table.
     """
 
     source: str
@@ -142,6 +149,7 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     via: str = ""
     settling: str = ""
     lower_bound: str = ""
+    retention: str = ""
 
 
 class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request"):
@@ -177,6 +185,47 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     via: str = ""
 
 
+class RecordClock(msgspec.Struct, array_like=True, frozen=True):
+    """The newest stamp that anybody has in a record: nobody forgets a part of it before that."""
+
+    record: str
+    stamp: Natural
+
+
+class PassDown(msgspec.Struct, array_like=True, frozen=True, tag="down"):
+    """What a parent tells a node that it follows: of records of which the node holds a part, the
+    clocks, and every floor that dominates something there. All is absolute, it may come again.
+    """
+
+    number: Natural
+    clocks: list[RecordClock]
+    writers: list[str]
+    floors: list[Erase]
+
+
+class Heard(msgspec.Struct, array_like=True, frozen=True, tag="heard"):
+    """The answer to the `PassDown` of this number."""
+
+    number: Natural
+
+
+class RosterRequest(msgspec.Struct, array_like=True, frozen=True, tag="roster request"):
+    """Asks an aggregator which replicas it knows, behind `after` by name; None for the first."""
+
+    after: str | None
+
+
+class Roster(msgspec.Struct, array_like=True, frozen=True, tag="roster"):
+    """Replicas that an aggregator knows, by name; `next` is the `after` of the next answer.
+
+    `since_ns` is when a host itself last spoke, by its own clock.
+    """
+
+    after: str | None
+    next: str | None
+    hosts: list[HostStatus]
+
+
 StreamMessage: TypeAlias = Delta | Heartbeat | SnapshotChunk
 
 
@@ -198,11 +247,28 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirm:
+    """Effect: tell a parent that what it passed down was heard; `peer` is as in `Answer`."""
+
+    peer: bytes
+    message: Heard
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """Effect: ask the source of a stream for a chunk of its snapshot."""
+    """Effect: ask for a chunk of a source's snapshot: `via` if it is passed on, else the source."""
 
     source: str
     message: SnapshotRequest
+    via: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Effect: pass something down to a node that is followed: to its name, or its replica."""
+
+    child: str
+    message: PassDown
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +280,10 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Effect: replace all that came from a source by its snapshot and the deltas behind it."""
+    """Effect: replace all that came from a source by its snapshot and the deltas behind it.
+
+    The snapshot is that of an epoch: its first chunk's.
+    """
 
     source: str
     chunks: tuple[SnapshotChunk, ...]

@@ -29,9 +29,12 @@ class Publisher:
     [2]
     """
 
-    def __init__(self, source: str, epoch: str, *, lanes: int, interval_ms: int) -> None:
+    def __init__(
+        self, source: str, epoch: str, *, lanes: int, interval_ms: int, via: str = ""
+    ) -> None:
         self.source = source
         self.epoch = epoch
+        self.via = via
         self.next_heartbeat_ns = 0
         self._interval_ms = interval_ms
         self._sequences = [0] * lanes
@@ -39,9 +42,18 @@ class Publisher:
     def delta(self, lane: int, body: Fragment | Changes) -> Delta:
         """The next delta of a lane."""
         self._sequences[lane] += 1
-        return Delta(self.source, self.epoch, lane, self._sequences[lane], body)
+        return Delta(self.source, self.epoch, lane, self._sequences[lane], body, self.via)
 
-    def heartbeat(self, now_ns: int, hosts: list[HostStatus], refused: dict[str, int]) -> Heartbeat:
+    def heartbeat(
+        self,
+        now_ns: int,
+        hosts: list[HostStatus],
+        refused: dict[str, int],
+        *,
+        settling: str = "",
+        lower_bound: str = "",
+        retention: str = "",
+    ) -> Heartbeat:
         """A heartbeat; the next is due one interval later."""
         self.next_heartbeat_ns = now_ns + self._interval_ms * MS
         return Heartbeat(
@@ -52,6 +64,10 @@ class Publisher:
             list(self._sequences),
             hosts,
             dict(refused),
+            self.via,
+            settling,
+            lower_bound,
+            retention,
         )
 
     def chunk(
@@ -66,4 +82,5 @@ class Publisher:
             following,
             list(self._sequences),
             body,
+            self.via,
         )

@@ -42,9 +42,26 @@ class View:
         self._bytes_max = bytes_max
         self._stream = Publisher(source, epoch, lanes=LANES, interval_ms=interval_ms)
 
-    def heartbeat(self, now_ns: int, hosts: list[HostStatus], refused: dict[str, int]) -> Publish:
+    def heartbeat(
+        self,
+        now_ns: int,
+        hosts: list[HostStatus],
+        refused: dict[str, int],
+        *,
+        settling: str = "",
+        lower_bound: str = "",
+        retention: str = "",
+    ) -> Publish:
         """A heartbeat. O(lanes + hosts)."""
-        return Publish("serve", self._stream.heartbeat(now_ns, hosts, refused))
+        message = self._stream.heartbeat(
+            now_ns,
+            hosts,
+            refused,
+            settling=settling,
+            lower_bound=lower_bound,
+            retention=retention,
+        )
+        return Publish("serve", message)
 
     def publish(self, touched: Iterable[str]) -> list[Publish]:
         """What these paths show now. O(their number x depth)."""

@@ -7,14 +7,18 @@ from typing import Any, TypeGuard, TypeVar
 import msgspec
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import Amount, Entry, Total, Value, Write, item_bytes
+from shardlog.crdt.delta import Amount, Entry, Erase, Total, Value, Write, item_bytes
 from shardlog.crdt.errors import ConfigError, RemoteProtocolError
 from shardlog.crdt.path import ancestors, path_keys, path_text
 from shardlog.crdt.replication.messages import (
     Changes,
     Delta,
+    Heard,
     Heartbeat,
+    PassDown,
     Report,
+    Roster,
+    RosterRequest,
     Row,
     SnapshotChunk,
     SnapshotRequest,
@@ -27,6 +31,7 @@ from shardlog.crdt.wire.schema import (
     NAME_BYTES_MAX,
     PATH_CHARACTERS_MAX,
     PATH_KEYS_MAX,
+    TEXT_CHARACTERS_MAX,
     VERSION,
     Message,
 )
@@ -35,6 +40,9 @@ _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
 _stream = msgspec.msgpack.Decoder(Delta | Heartbeat | SnapshotChunk)
 _request = msgspec.msgpack.Decoder(SnapshotRequest)
+_above = msgspec.msgpack.Decoder(SnapshotRequest | PassDown)
+_below = msgspec.msgpack.Decoder(SnapshotChunk | Heard | SnapshotRequest | RosterRequest)
+_twin = msgspec.msgpack.Decoder(SnapshotChunk | Roster)
 _HEAD = bytes([VERSION])
 _SCALARS = (type(None), bool, int, float, str, bytes)
 
@@ -62,9 +70,7 @@ def decode_report(frame: bytes) -> Report:
     report = _decode(_report, frame)
     for write in report.writes:
         _check_write(write, writers=1)
-    for erase in report.erases:
-        _check_path(erase.path)
-        _require(erase.writer == 0, "writer")
+    _check_erases(report.erases, 1)
     for total in report.totals:
         _check_counter(total)
     for retired in report.retired:
@@ -81,27 +87,36 @@ def decode_published(frame: bytes) -> StreamMessage:
 def decode_stream(frame: bytes) -> StreamMessage:
     """A delta, a heartbeat or a chunk of a snapshot. O(size). Raises as `decode_report`."""
     message: StreamMessage = _decode(_stream, frame)
-    _check_names(message.source, message.epoch)
-    if isinstance(message, Heartbeat):
-        for status in message.hosts:
-            _check_names(status.host, status.replica)
+    _check_stream(message)
+    return message
+
+
+def decode_from_below(frame: bytes) -> SnapshotChunk | Heard | SnapshotRequest | RosterRequest:
+    """What an aggregator asked for, or what a twin asks it. Raises as `decode_report`."""
+    message: SnapshotChunk | Heard | SnapshotRequest | RosterRequest = _decode(_below, frame)
+    if isinstance(message, SnapshotChunk):
+        _check_stream(message)
+    return message
+
+
+def decode_from_above(frame: bytes) -> SnapshotRequest | PassDown:
+    """What a parent asks, or passes down. O(size). Raises as `decode_report`."""
+    message: SnapshotRequest | PassDown = _decode(_above, frame)
+    if isinstance(message, PassDown):
+        for clock in message.clocks:
+            _check_path(clock.record)
+        _check_erases(message.floors, len(message.writers))
+    return message
+
+
+def decode_from_twin(frame: bytes) -> SnapshotChunk | Roster:
+    """What a twin answers. O(size). Raises as `decode_report`."""
+    message: SnapshotChunk | Roster = _decode(_twin, frame)
+    if isinstance(message, SnapshotChunk):
+        _check_stream(message)
     else:
-        body = message.body
-        if isinstance(body, Changes):
-            for row in body.rows:
-                _check_row(row, len(body.writers))
-        else:
-            for write in body.writes:
-                _check_write(write, len(body.writers))
-            for erase in body.erases:
-                _check_path(erase.path)
-                _require(0 <= erase.writer < len(body.writers), "writer")
-            for forgotten in body.forgotten:
-                _check_path(forgotten.record)
-            for entry in body.entries:
-                _check_counter(entry)
-                is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
-                _require(is_base, f"base at {entry.path!r}")
+        for status in message.hosts:
+            _check_names(status.host, status.replica, *status.replaces)
     return message
 
 
@@ -142,6 +157,29 @@ def _check_names(*names: str) -> None:
         _require(len(name.encode()) <= NAME_BYTES_MAX, f"a name of {len(name)} characters")
 
 
+def _check_stream(message: StreamMessage) -> None:
+    _check_names(message.source, message.epoch, message.via)
+    if isinstance(message, Heartbeat):
+        for status in message.hosts:
+            _check_names(status.host, status.replica, *status.replaces)
+            _require(len(status.lower_bound) <= TEXT_CHARACTERS_MAX, "a reason too long")
+    else:
+        body = message.body
+        if isinstance(body, Changes):
+            for row in body.rows:
+                _check_row(row, len(body.writers))
+        else:
+            for write in body.writes:
+                _check_write(write, len(body.writers))
+            _check_erases(body.erases, len(body.writers))
+            for forgotten in body.forgotten:
+                _check_path(forgotten.record)
+            for entry in body.entries:
+                _check_counter(entry)
+                is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
+                _require(is_base, f"base at {entry.path!r}")
+
+
 def _check_path(path: str) -> None:
     # Slashes within keys count too, at first: this is the short way out for nearly all paths.
     if path.count("/") >= PATH_KEYS_MAX or len(path) > PATH_CHARACTERS_MAX:
@@ -161,6 +199,12 @@ def _check_write(write: Write, writers: int) -> None:
     _require(0 <= write.writer < writers, "writer")
     _require(_is_value(write.value), f"value at {write.path!r}")
     _require(item_bytes(write) <= ITEM_BYTES_MAX, f"a value too large at {write.path!r}")
+
+
+def _check_erases(erases: list[Erase], writers: int) -> None:
+    for erase in erases:
+        _check_path(erase.path)
+        _require(0 <= erase.writer < writers, "writer")
 
 
 def _check_row(row: Row, writers: int) -> None:

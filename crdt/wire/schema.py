@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from shardlog.crdt.replication.messages import (
     Delta,
+    Heard,
     Heartbeat,
+    PassDown,
     Report,
+    Roster,
+    RosterRequest,
     SnapshotChunk,
     SnapshotRequest,
 )
@@ -30,8 +34,20 @@ ITEM_BYTES_MAX = 512 << 10
 than `item_bytes` says of any value of a shard."""
 NAME_BYTES_MAX = 255
 """Names of sources, epochs and hosts; ZeroMQ's routing ids have no more."""
+TEXT_CHARACTERS_MAX = 1000
+"""What a node says for people, as why a count may be too low."""
 PATH_KEYS_MAX = 64
 PATH_CHARACTERS_MAX = 32 << 10
 """More than any shard's path has. An index holds all prefixes of a path."""
 
-Message = Report | Delta | Heartbeat | SnapshotRequest | SnapshotChunk
+Message = (
+    Report
+    | Delta
+    | Heartbeat
+    | SnapshotRequest
+    | SnapshotChunk
+    | PassDown
+    | Heard
+    | RosterRequest
+    | Roster
+)

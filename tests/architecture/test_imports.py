@@ -25,6 +25,7 @@ PURE_BY_NAME = {
     "shardlog.collector.sidecar.machine",
     "shardlog.handler.outbox",
     "shardlog.handler.shard",
+    "shardlog.monitor.machine",
     "shardlog.monitor.views",
 }
 """Outside crdt/, the floors' contracts find pure modules by their last name."""

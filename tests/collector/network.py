@@ -14,27 +14,29 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.machine import Aggregator
-from shardlog.collector.batch import Closed, Line, Persist, Restored, SavedSums
+from shardlog.collector.batch import Closed, Identity, Line, Persist, Restored, SavedSums
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
-from shardlog.crdt.replication.messages import Answer, Ask, Publish, Report
+from shardlog.crdt.replication.messages import Answer, Ask, Confirm, Publish, Report, Tell
 from shardlog.crdt.retention import Retention
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from shardlog.collector.aggregator.memory import Remembered
     from shardlog.crdt.counter import Mark
     from shardlog.crdt.delta import Amount, Entry
     from shardlog.crdt.lww_map import Floor, Leaf
-    from shardlog.crdt.replication.messages import StreamMessage
+    from shardlog.crdt.replication.messages import Delta, Heartbeat, StreamMessage
 
 MS = 1_000_000
 START = 1_700_000_000_000 * MS
 
 
 def stored(batches: list[Persist], replica: str) -> Restored:
-    """What a store holds after these batches."""
+    """What a store of a replica, unless it was replaced, holds after these batches."""
+    identity = Identity(replica)
     marks: dict[str, dict[str, Mark]] = {}
     lines: dict[str, Line] = {}
     closed: dict[int, Closed] = {}
@@ -42,13 +44,17 @@ def stored(batches: list[Persist], replica: str) -> Restored:
     registers: dict[str, tuple[str, Leaf | None, Floor | None]] = {}
     sums: dict[str, tuple[Amount, ...]] = {}
     refused: dict[tuple[str, str, int], Amount] = {}
+    clocks: dict[str, int | None] = {}
     for batch in batches:
+        clocks.update(batch.clocks)
         for process, path, mark in batch.marks:
             if mark is None:
                 marks.get(process, {}).pop(path, None)
             else:
                 marks.setdefault(process, {})[path] = mark
         lines.update(batch.lines)
+        if batch.identity is not None:
+            sums, refused = {}, {}
         sums.update(batch.sums.rows)
         refused.update(batch.sums.refused)
         for process in batch.ended:
@@ -62,8 +68,9 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         for path in batch.gone:
             entries.pop(path, None)
         registers.update({row[0]: row for row in batch.registers})
+        identity = batch.identity or identity
     return Restored(
-        replica=replica,
+        **identity._asdict(),
         version=batches[-1].version if batches else 0,
         watermark_ns=batches[-1].watermark_ns if batches else 0,
         marks={process: rows for process, rows in marks.items() if rows},
@@ -72,6 +79,7 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         entries=tuple(entries.values()),
         registers=tuple(row for row in registers.values() if row[1] or row[2]),
         sums=SavedSums(sums, {row: amount for row, amount in refused.items() if amount}),
+        clocks={record: stamp for record, stamp in clocks.items() if stamp is not None},
     )
 
 
@@ -102,15 +110,30 @@ class Network:
         self.sidecars = [self._start(host) for host in range(hosts)]
         self.aggregators = [self.start_aggregator() for _ in range(aggregators)]
 
-    def start_aggregator(self) -> Aggregator:
-        """A new, empty aggregator."""
+    def start_aggregator(
+        self,
+        to: tuple[str, ...] = (),
+        remembered: Sequence[Remembered] | None = None,
+        peer: tuple[str, ...] = (),
+    ) -> Aggregator:
+        """A new aggregator: empty, or one that remembers what comes out of a store."""
+        epoch = next(self._epochs)
+        store = None if remembered is None else "/s"
         return Aggregator(
-            AggregatorConfig(listen="ipc:///l", serve="ipc:///v"),
-            source="aggregator",
-            epoch=f"epoch-{next(self._epochs)}",
+            AggregatorConfig(
+                listen="ipc:///l",
+                serve="ipc:///v",
+                to=to,
+                store=store,
+                peer=peer,
+                retention=self.retention,
+            ),
+            source=f"aggregator-{epoch}",
+            epoch=f"epoch-{epoch}",
             rng=self.rng,
             now_ns=self.now_ns,
             bytes_max=2000,
+            remembered=remembered or (),
         )
 
     def restart(self, host: int) -> None:
@@ -215,13 +238,31 @@ class Network:
                     self._stores[host].append(effect)
                     sidecar.persisted(self.now_ns)
                 case Publish("up", message):
-                    for index in range(len(self.aggregators)):
-                        self._send(("up", host, index), partial(self._hear, index, message))
+                    self._transmit(host, message)
                 case Answer("up", peer, message):
                     index = int(peer)
                     self._send(("chunk", host, index), partial(self._hear, index, message))
+                case Confirm(peer, message):
+                    index, name = int(peer), f"replica-{host}"
+                    said = partial(self._confirmed, index, name, message.number)
+                    self._send(("heard", host, index), said)
                 case _:
                     pass
+
+    def _confirmed(self, index: int, child: str, number: int) -> None:
+        self.aggregators[index].confirmed(child, number)
+
+    def _tell(self, index: int, tell: Tell) -> None:
+        host = int(tell.child.removeprefix("replica-"))
+        self._send(("tell", index, host), partial(self._told, host, index, tell))
+
+    def _told(self, host: int, index: int, tell: Tell) -> None:
+        self.sidecars[host].pass_down(str(index).encode(), tell.message)
+        self._obey_sidecar(host)
+
+    def _transmit(self, host: int, message: Delta | Heartbeat) -> None:
+        for index in range(len(self.aggregators)):
+            self._send(("up", host, index), partial(self._hear, index, message))
 
     def _hear(self, index: int, message: StreamMessage) -> None:
         self.aggregators[index].receive(message, self.now_ns)
@@ -233,6 +274,8 @@ class Network:
             if isinstance(effect, Ask):
                 host = int(effect.source.removeprefix("replica-"))
                 self._send(("ask", index, host), partial(self._ask, host, index, effect))
+            elif isinstance(effect, Tell):
+                self._tell(index, effect)
 
     def _ask(self, host: int, index: int, ask: Ask) -> None:
         self.sidecars[host].request("up", str(index).encode(), ask.message)

@@ -14,7 +14,8 @@ from shardlog.crdt.replication.messages import (
     Log,
     Publish,
 )
-from tests.collector.network import START, Network
+from shardlog.crdt.retention import Retention
+from tests.collector.network import MS, START, Network
 
 TOTAL = "hosts/*/n"
 
@@ -150,5 +151,19 @@ def test_many_new_monitors_are_greeted_by_one_heartbeat() -> None:
     (aggregator,) = network.aggregators
     aggregator.take_effects()
     for _ in range(100):
-        aggregator.subscribed(START)
+        aggregator.subscribed("serve", START)
     assert len(aggregator.take_effects()) == 1
+
+
+def test_heartbeats_tell_by_which_table_an_aggregator_forgets() -> None:
+    """So that it can be compared with those of hosts."""
+    retention = Retention({"intents/*": "1h"})
+    network = Network(hosts=1, aggregators=1, seed=1, retention=retention)
+    aggregator = network.aggregators[0]
+    aggregator.handle_timer(network.now_ns + 10_000 * MS)
+    beats = [
+        effect.message
+        for effect in aggregator.take_effects()
+        if isinstance(effect, Publish) and isinstance(effect.message, Heartbeat)
+    ]
+    assert [beat.retention for beat in beats] == [retention.digest]

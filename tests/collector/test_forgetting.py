@@ -9,7 +9,16 @@ import pytest
 from shardlog.collector.batch import Persist, Restored
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import FORGOTTEN, Erase, Forgotten, Fragment, Retired, Total, Write
-from shardlog.crdt.replication.messages import Changes, Delta, Report, Row
+from shardlog.crdt.replication.messages import (
+    Changes,
+    Confirm,
+    Delta,
+    Heard,
+    PassDown,
+    RecordClock,
+    Report,
+    Row,
+)
 from shardlog.crdt.replication.view import View
 from shardlog.crdt.retention import Retention
 from shardlog.crdt.state import State
@@ -446,3 +455,37 @@ def test_replaying_all_reports_after_forgetting_changes_no_byte(seed: int) -> No
     network.run(1000)
     assert stored_rows(machine.state) == kept
     assert machine.state.total(PATTERN) == network.counted
+
+
+def test_the_clock_that_a_parent_passes_down_keeps_a_part_as_long() -> None:
+    """Across a restart too; of a record of which nothing is here it is of no use."""
+    machine = forgetful()
+    machine.receive(report(writes=(Write("intents/1/a", NOW, 0, 1),)), NOW)
+    clocks = [RecordClock("intents/1", NOW + 15 * SECOND), RecordClock("intents/9", NOW)]
+    machine.pass_down(b"parent", PassDown(7, clocks, [], []))
+    batches, effects = persisted(machine)
+    assert Confirm(b"parent", Heard(7)) in effects
+    later = forgetful(stored(batches, "replica-1"), now_ns=NOW + 11 * SECOND)
+    batches += [effect for effect in pass_time(later, 25) if isinstance(effect, Persist)]
+    assert later.state.total("intents/*/n") == 0
+    assert later.state.shown("intents/1/a") is not None
+    batches += [effect for effect in pass_time(later, 1, 25) if isinstance(effect, Persist)]
+    assert later.state.at_and_below("intents/1") == []
+    assert stored(batches, "replica-1").clocks == {}
+
+
+def test_a_floor_that_a_parent_passes_down_takes_what_was_counted_before_it() -> None:
+    """The owner resets its entry, keeps the floor, and publishes both; what comes after counts."""
+    machine = forgetful()
+    machine.receive(report(Total("intents/1/n", 1, NOW, NOW, 5)), NOW)
+    effects = machine.take_effects()
+    floors = [Erase("intents/1", NOW + 1, 0), Erase("elsewhere", NOW + 1, 0)]
+    machine.pass_down(b"parent", PassDown(1, [], ["q@node-2:1:1:1:a"], floors))
+    machine.receive(report(Total("intents/1/n", 1, NOW, NOW + 2, 7)), NOW + 2)
+    effects += machine.take_effects()
+    assert machine.state.total("intents/1/n") == 2
+    assert followed(effects).digest() == machine.state.digest()
+    assert "elsewhere" not in machine.state.map.floors
+    batches = [effect for effect in effects if isinstance(effect, Persist)]
+    again = forgetful(stored(batches, "replica-1"))
+    assert again.state.digest() == machine.state.digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -305,6 +306,25 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     assert (tmp_path / "life").stat().st_mode & 0o777 == 0o700
 
 
+def test_the_replica_that_collects_is_named_in_the_folder(tmp_path: Path) -> None:
+    """None at first; then the newest name, also where the folder was removed meanwhile."""
+    folder = LifeFolder(str(tmp_path / "life"))
+    assert folder.named() == ()
+    folder.name(("first",))
+    folder.name(("second", "first"))
+    assert LifeFolder(str(tmp_path / "life")).named() == ("second", "first")
+    assert folder.scan() == ([], [])
+    shutil.rmtree(tmp_path / "life")
+    folder.scan()
+    assert LifeFolder(str(tmp_path / "life")).named() == ("second", "first")
+
+
+def test_a_name_that_is_damaged_is_another_name(tmp_path: Path) -> None:
+    """Then what is in the store may be too little, and nothing is counted twice."""
+    (tmp_path / "replica").write_bytes(b"\xff\xfe")
+    assert LifeFolder(str(tmp_path)).named() not in [(), ("first",)]
+
+
 def test_a_collector_reads_what_was_left_while_it_was_away() -> None:
     """The whole of it, as a process: exit files first, acknowledgements and ends while it runs."""
     with running() as cluster:
@@ -315,7 +335,7 @@ def test_a_collector_reads_what_was_left_while_it_was_away() -> None:
         node.stop()
         leave(folder, last(5))
         node.start()
-        assert list(folder.iterdir()) == []
+        assert {file.name for file in folder.iterdir()} == {"replica"}
         with holder(folder) as child:
             name = folder / f"{life_name(P)}.life"
             time.sleep(2.5)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardlog.collector.batch import NO_SUMS, UNHEARD, Closed, Line, Persist, SavedSums
-from shardlog.collector.schema import STEPS
+from shardlog.collector.batch import NO_SUMS, UNHEARD, Closed, Identity, Line, Persist, SavedSums
+from shardlog.collector.database import JOURNAL_BYTES_KEPT
 from shardlog.collector.store import Store
 from shardlog.crdt.counter import Mark
 from shardlog.crdt.delta import Entry
@@ -31,6 +31,7 @@ BATCH = Persist(
         ("b", None, Floor(2, "p")),
         ("c", Leaf(4, "p", {}), Floor(3, "p")),
     ),
+    clocks=(("a", 7), ("b", 8)),
     sums=SavedSums(
         {"p": (5, (0, 210_000_000, 0, 0), 2**80), "": (1,)},
         {("p", "n", 3): (1, 0, 2, 0), ("p", "m", 4): 7},
@@ -50,6 +51,7 @@ def test_what_was_committed_is_loaded_again(tmp_path: Path) -> None:
     assert loaded.marks == {"p": {"n": Mark(1, 5), "f": Mark(2, (0, 210_000_000, 0, 0))}}
     assert sorted(loaded.entries, key=lambda e: e.path, reverse=True) == list(BATCH.entries)
     assert sorted(loaded.registers) == list(BATCH.registers)
+    assert loaded.clocks == dict(BATCH.clocks)
     assert loaded.sums == BATCH.sums
 
 
@@ -68,9 +70,10 @@ def test_what_is_gone_from_the_map_is_gone_from_the_store(tmp_path: Path) -> Non
     store = Store(str(tmp_path))
     store.commit(BATCH)
     registers = (("a", None, None), ("b", Leaf(5, "p", 1), None))
-    store.commit(Persist(4, (), (), registers, gone=("f",)))
+    store.commit(Persist(4, (), (), registers, gone=("f",), clocks=(("a", None),)))
     assert sorted(store.load().registers) == [("b", Leaf(5, "p", 1), None), BATCH.registers[2]]
     assert store.load().entries == BATCH.entries[:1]
+    assert store.load().clocks == {"b": 8}
 
 
 def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -84,11 +87,11 @@ def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_store_has_one_owner(tmp_path: Path) -> None:
-    """A second process is told that another collector uses it, and is free to once that ended."""
+    """A second process is told that another process uses it, and is free to once that ended."""
     program = f"from shardlog.collector.store import Store; Store({str(tmp_path)!r})"
     store = Store(str(tmp_path))
     second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "another collector uses this store" in second.stderr
+    assert "another process uses this store" in second.stderr
     store.close()
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
@@ -206,16 +209,124 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
     assert again.sums == BATCH.sums
 
 
-def test_a_store_without_sums_gets_their_tables(tmp_path: Path) -> None:
-    """As the second schema left it."""
+SCHEMA_2 = """
+pragma user_version = 1;
+create table line (
+    process text primary key, last integer not null, retired integer not null
+) strict, without rowid;
+create table closed (
+    number integer primary key,
+    key integer not null, started_ns integer not null, closed_ns integer not null
+) strict;
+alter table replica add column watermark_ns integer not null default 0;
+alter table entry add column base_p integer not null default 0;
+alter table entry add column base_pn integer not null default 0;
+alter table entry add column base_n integer not null default 0;
+alter table entry add column base_nn integer not null default 0;
+alter table entry add column reset integer not null default 0;
+insert into line values ('p', 4, 2);
+pragma user_version = 2;
+"""
+
+
+def test_a_store_of_the_second_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Nothing was lost of it, its processes have no baseline, and there are no sums yet."""
     with sqlite3.connect(tmp_path / "state.sqlite") as db:
-        db.executescript("".join(STEPS[:2]) + "pragma user_version = 2;")
-        db.execute("insert into replica values ('old', 7, 0)")
+        db.executescript(SCHEMA_1 + SCHEMA_2)
     db.close()
     store = Store(str(tmp_path))
-    assert (store.load().replica, store.load().sums) == ("old", NO_SUMS)
+    loaded = store.load()
+    assert (loaded.replica, loaded.version) == ("old", 7)
+    assert loaded.lines == {"p": Line(4, 2, 0)}
+    assert loaded.entries == (Entry("n", 1, 2, 5),)
+    assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (0, "", ())
+    assert loaded.sums == NO_SUMS
     store.commit(BATCH)
     assert store.load().sums == BATCH.sums
+
+
+def test_a_store_remembers_its_latest_runs(tmp_path: Path) -> None:
+    """In order, with the versions at which they began; of many the last hundred."""
+    store = Store(str(tmp_path))
+    store.begin("first")
+    store.commit(BATCH)
+    store.begin("second")
+    assert store.load().runs == (("first", 0), ("second", BATCH.version))
+    for n in range(150):
+        store.begin(f"run-{n}")
+    runs = store.load().runs
+    assert (len(runs), runs[0][0], runs[-1][0]) == (100, "run-50", "run-149")
+    store.close()
+
+
+def test_a_run_that_can_not_be_noted_goes_with_the_next_batch(tmp_path: Path) -> None:
+    """A disk that is full at the start does not end it, and leaves no run unknown."""
+    store = Store(str(tmp_path))
+    other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
+    other.execute("begin immediate")
+    store.begin("first")
+    assert store.load().runs == ()
+    other.close()
+    store.commit(BATCH)
+    store.commit(BATCH)
+    assert store.load().runs == (("first", 0),)
+    store.close()
+
+
+def test_another_replica_takes_a_store_over(tmp_path: Path) -> None:
+    """Its name, what it goes on for and the baselines come back; entries that are gone do not."""
+    store = Store(str(tmp_path))
+    old = store.load().replica
+    store.begin("run-1")
+    store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
+    identity = Identity("new", 17, "why", ("older", old))
+    store.commit(
+        Persist(
+            0,
+            (),
+            (),
+            (),
+            gone=("n", "f"),
+            lines=(("p", Line(4, 2, 9)),),
+            sums=SavedSums({"": (0,)}, {}),
+            identity=identity,
+        )
+    )
+    store.close()
+    loaded = Store(str(tmp_path)).load()
+    assert (loaded.replica, loaded.version, loaded.runs) == ("new", 0, (("new", 0),))
+    assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (17, "why", ("older", old))
+    assert (loaded.lines, loaded.entries) == ({"p": Line(4, 2, 9)}, ())
+    assert loaded.sums == SavedSums({"": (0,)}, {})
+    assert len(loaded.registers) == len(BATCH.registers)
+
+
+@pytest.mark.parametrize("schema", [0, 1])
+def test_the_file_shrinks_with_what_is_in_it(tmp_path: Path, schema: int) -> None:
+    """After thousands of rows came and went a store is as large as before, also one that an earlier
+    version made; its journal keeps no more than its usual size.
+    """
+    if schema:
+        with sqlite3.connect(tmp_path / "state.sqlite") as db:
+            db.executescript(SCHEMA_1)
+        db.close()
+    store = Store(str(tmp_path))
+
+    def size() -> int:
+        with sqlite3.connect(tmp_path / "state.sqlite") as db:
+            db.execute("pragma wal_checkpoint")
+            (pages,) = db.execute("pragma page_count").fetchone()
+        db.close()
+        return int(pages)
+
+    before = size()
+    entries = tuple(Entry(f"some/rather/long/path/to/{n}", 1, 2, 3) for n in range(100_000))
+    store.commit(Persist(1, (), entries, ()))
+    assert size() > 10 * before
+    store.commit(Persist(2, (), (), (), gone=tuple(entry.path for entry in entries)))
+    assert size() <= before
+    store.commit(BATCH)
+    assert (tmp_path / "state.sqlite-wal").stat().st_size <= 2 * JOURNAL_BYTES_KEPT
 
 
 def test_what_ended_leaves_its_closed_id_and_nothing_else(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.ledger import Ledger
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt import counter
-from shardlog.crdt.delta import REGISTER, Total
+from shardlog.crdt.delta import REGISTER, Entry, Total
 from shardlog.crdt.path import path_keys
 from shardlog.crdt.replication.messages import Report
 from shardlog.crdt.retention import Retention, is_collapsed
@@ -294,13 +294,14 @@ def test_doubled_entry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_dropped_collapse_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """What leaves a record and does not arrive at `~` is missing there."""
     rig, _ = rig_with_counts()
-    add = Ledger.add
+    put = Ledger._put
 
-    def drop(ledger: Ledger, path: str, *what: Any) -> bool:
-        return is_collapsed(path) or add(ledger, path, *what)
+    def drop(ledger: Ledger, entry: Entry) -> None:
+        if not is_collapsed(entry.path):
+            put(ledger, entry)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "add", drop)
+        patch.setattr(Ledger, "_put", drop)
         rig.wait(70)
         rig.close_batch()
 

@@ -20,9 +20,11 @@ from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.replication.follower import Follower
 from tests.crdt.fragments import streams
 from tests.crdt.lossy_stream import swarm
+from tests.crdt.owners import dealings
 from tests.crdt.test_counter import check_marks, shuffled_reports
 from tests.crdt.test_entry import check_owner, histories
 from tests.crdt.test_lww_map import check_order, shuffled_histories
+from tests.crdt.test_parts import check_dealings
 from tests.crdt.test_state import check_deliveries, check_snapshot, check_views, deliveries, takings
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ MAP = [
     ),
     Mutant(
         "an older scalar below a newer `{}` leaves no floor",
-        "return [] if old.is_scalar or not scalar else self.erase(path, stamp, writer)",
+        "return [] if is_old else self.join_floor(path, Floor(stamp, writer))",
         "return []",
     ),
     Mutant(
@@ -126,7 +128,7 @@ STATE = [
     ),
     Mutant(
         "a register below a counter is no meeting",
-        "                    or any(p in self.cells for p in ancestors(path))\n",
+        "            or any(p in self.cells for p in ancestors(path))\n",
         "",
     ),
     Mutant(
@@ -183,6 +185,124 @@ SNAPSHOT = [
     ),
 ]
 
+PART = [
+    Mutant(
+        "what others hold where a row is lost stays away",
+        "rejoined = self._rejoin(path)",
+        "rejoined = list[str]()",
+    ),
+    Mutant(
+        "what a lost floor had dominated stays away",
+        "for below in self._held.below(path):",
+        "for below in list[str]():",
+    ),
+    Mutant(
+        "a lost scalar is taken for a `{}`",
+        "joined.floor_at(path))",
+        'joined.floors.get(path, (0, "")))',
+    ),
+    Mutant(
+        "what is below the second of two floors that are lost is passed over",
+        "and not (lowered and is_within(path, lowered[-1])):",
+        "and not lowered:",
+    ),
+    Mutant(
+        "what a part has lost stays in the join",
+        "                dropped = self.joined.drop(path, marks)\n",
+        "",
+    ),
+    Mutant(
+        "a part takes in only what is news to all",
+        "        is_known = path in own.leaves\n",
+        "        is_known = path in own.leaves\n"
+        "        if not self.joined.join_leaf(path, leaf):\n"
+        "            return []\n",
+    ),
+    Mutant(
+        "it is not noted that a part has lost what a floor dominates",
+        "        self._note(part, news)\n        return self.joined.join_floor(path, floor)",
+        "        self._note(part, [path])\n        return self.joined.join_floor(path, floor)",
+    ),
+    Mutant(
+        "the first who leaves a path takes the others along",
+        "elif holders == part.alone:",
+        "elif replica in holders:",
+    ),
+    Mutant(
+        "a scalar above what is lost is not named",
+        "(path, *(p for p in ancestors(path) if p in self.joined.leaves), *rejoined)",
+        "(path, *rejoined)",
+    ),
+    Mutant(
+        "floors do not come back",
+        "touched += self.joined.join_floor(path, floor)",
+        "pass",
+    ),
+    Mutant(
+        "the first part goes on being the join",
+        "part.map = self.joined.copy()",
+        "part.map = self.joined",
+    ),
+]
+
+PRODUCT = [
+    Mutant(
+        "what a snapshot does not restate stays",
+        "lost[path] = [mark]",
+        "pass",
+    ),
+    Mutant(
+        "an old floor stays where a snapshot restates `{}`",
+        "lost.setdefault(path, []).append(floor)",
+        "pass",
+    ),
+    Mutant(
+        "a floor goes unnoticed with the scalar that becomes `{}`",
+        "not leaf.is_scalar or floors.get(path, NO_FLOOR) >= mark",
+        "True",
+    ),
+    Mutant(
+        "entries that a snapshot lacks stay",
+        "[path for path in part.counted if path not in entries]",
+        "[]",
+    ),
+    Mutant(
+        "an older snapshot takes the replica back",
+        "and not takes_back:",
+        "and False:",
+    ),
+    Mutant(
+        "all that a replica has is forgotten, however new",
+        "for mark in part.map.marks(path) if mark[0] <= cut]",
+        "for mark in part.map.marks(path)]",
+    ),
+    Mutant(
+        "what others have is forgotten too",
+        "part.map.marks(path) if mark[0] <= cut]",
+        "self.map.marks(path) if mark[0] <= cut]",
+    ),
+    Mutant(
+        "the short cut is taken where another's value shows",
+        "            and old is part.map.leaves.get(path)\n",
+        "            and path in part.map.leaves\n",
+    ),
+    Mutant(
+        "the short cut passes over what is below",
+        "            and not joined.index.has_below(path)\n",
+        "",
+    ),
+    Mutant(
+        "the counters that a lost floor had hidden are not named",
+        "for path in lowered:",
+        "for path in list[str]():",
+    ),
+    Mutant(
+        "what comes back meets no counter",
+        "if not self._mixed and self.cells and self.map.holds(path):",
+        "if False:",
+    ),
+]
+
 MARKS = [
     Mutant(
         "a late total is dropped, whatever it has",
@@ -199,8 +319,8 @@ MARKS = [
     ),
     Mutant(
         "a new generation goes on from the old",
-        "return Mark(generation, total), total",
-        "return Mark(generation, total), excess(total, self.amount)",
+        "return Mark(_shared(generation), total), total",
+        "return Mark(_shared(generation), total), excess(total, self.amount)",
     ),
 ]
 
@@ -333,6 +453,23 @@ def test_a_mistaken_snapshot_is_found(mutant: Mutant) -> None:
     state_class = mutated("shardlog.crdt.state", mutant).State
 
     assert is_killed(takings(), lambda case: check_snapshot(*case, state_class))
+
+
+@pytest.mark.parametrize("mutant", PART, ids=lambda mutant: mutant.mistake)
+def test_a_mistake_with_parts_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By followers who hear the same in their own ways, and are compared."""
+    parts_class = mutated("shardlog.crdt.parts", mutant).Parts
+    monkeypatch.setattr("shardlog.crdt.state.Parts", parts_class)
+
+    assert is_killed(dealings(), check_dealings)
+
+
+@pytest.mark.parametrize("mutant", PRODUCT, ids=lambda mutant: mutant.mistake)
+def test_a_mistake_with_the_product_is_found(mutant: Mutant) -> None:
+    """By the same."""
+    state_class = mutated("shardlog.crdt.state", mutant).State
+
+    assert is_killed(dealings(), lambda steps: check_dealings(steps, state_class))
 
 
 @pytest.mark.parametrize("mutant", MARKS, ids=lambda mutant: mutant.mistake)

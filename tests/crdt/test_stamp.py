@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardlog.crdt.stamp import StampClock
+from shardlog.crdt.stamp import MAX_SKEW_NS, StampClock
 
 
 @given(st.integers(0, 100), st.lists(st.integers(0, 100), min_size=1))
@@ -29,3 +29,14 @@ def test_a_clock_that_only_goes_forward_is_followed_exactly(times: list[int]) ->
     clock = StampClock()
 
     assert [clock.stamp(now) for now in sorted(times)] == sorted(times)
+
+
+@given(st.integers(0, 100), st.integers(0, 2 * MAX_SKEW_NS), st.integers(0, 2 * MAX_SKEW_NS))
+def test_start_above_a_stamp_never_makes_a_clock_run_ahead(last: int, stamp: int, now: int) -> None:
+    """It is taken unless what comes above it would be refused, and never lowers anything."""
+    clock = StampClock(last)
+    clock.start_above(stamp, now)
+
+    assert not clock.is_ahead(now)
+    assert clock.stamp(now) > last
+    assert clock.last_ns > stamp or StampClock(stamp).is_ahead(now)

@@ -32,7 +32,7 @@ def test_a_sum_beyond_64_bits_is_shown_as_the_nearest_float(part: Amount) -> Non
 
 def test_names_of_writers_count_towards_the_size_of_a_message() -> None:
     """Thousands of processes with long names: no delta, chunk or fragment outgrows a frame."""
-    state = State()
+    state = State("east")
     for i in range(10_000):
         state.write(f"r/{i}", 1, f"{i}@{'x' * 500}", i)
     view = view_of(state)

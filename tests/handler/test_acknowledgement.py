@@ -120,6 +120,28 @@ class Life:
         raise AssertionError("it never ends")
 
 
+@given(st.lists(st.one_of(shards, shards, happenings), max_size=30))
+def test_an_acknowledgement_that_falls_has_all_totals_said_again(
+    history: list[Shard | str],
+) -> None:
+    """A new store, which knows nothing, hears every total that is kept, and then acknowledges."""
+    life = Life()
+    for event in history:
+        if isinstance(event, str):
+            life.do(event)
+        else:
+            life.box.receive(event)
+    life.settle()
+    totals = life.box._backlog.totals  # pyright: ignore[reportPrivateUsage]
+    kept = dict(totals.items)
+    life.acknowledged = 0
+    life.arrived.clear()
+    life.do("hear")
+    life.settle()
+    assert {total.path: total for report in life.arrived for total in report.totals} == kept
+    assert totals.known.keys() == kept.keys()
+
+
 @given(st.lists(st.one_of(shards, shards, happenings), max_size=60), st.sampled_from([1, 150]))
 def test_collector_ends_up_with_what_was_logged(history: list[Shard | str], size: int) -> None:
     """Whatever was lost, refused, repeated or retired: in the end each register and each count

@@ -382,7 +382,7 @@ def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counted also between threads.
     """
     monkeypatch.setattr(link_module, "SHARDS_MAX", 100)
-    link = Link(nowhere(), Outbox("p", "b", {}), run=lambda link: None)
+    link = Link(nowhere(), lambda _: Outbox("p", "b", {}), run=lambda link: None)
 
     def work() -> None:
         for _ in range(1000):
@@ -402,7 +402,7 @@ def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_queue_is_bounded_in_bytes_too() -> None:
     """Long values fill it before their number does; the thread makes room."""
-    link = Link(nowhere(), Outbox("p", "b", {}), run=lambda link: None)
+    link = Link(nowhere(), lambda _: Outbox("p", "b", {}), run=lambda link: None)
     large = Shard(1, [("a", "x" * 1000)], [], [], {}, 1 << 20)
 
     for _ in range(100):

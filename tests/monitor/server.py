@@ -40,7 +40,7 @@ class Server:
         self.url = url or free_pair()
         self.state = State()
         self.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0)]
-        self.settling = self.lower_bound = ""
+        self.settling = self.lower_bound = self.retention = ""
         self.refused: dict[str, int] = {}
         self.requests = 0
         self.deltas_to_lose = 0
@@ -134,7 +134,15 @@ class Server:
                     self._answer(router, answer)
 
     def _beat(self, xpub: zmq.Socket[bytes]) -> None:
-        self._publish(xpub, self._view.heartbeat(time.time_ns(), self.hosts, self.refused))
+        beat = self._view.heartbeat(
+            time.time_ns(),
+            self.hosts,
+            self.refused,
+            settling=self.settling,
+            lower_bound=self.lower_bound,
+            retention=self.retention,
+        )
+        self._publish(xpub, beat)
 
     def _publish(self, xpub: zmq.Socket[bytes], effect: Publish) -> None:
         if self.is_mute:
@@ -144,12 +152,8 @@ class Server:
             return
         message = effect.message
         if isinstance(message, Heartbeat):
-            message = msgspec.structs.replace(
-                message,
-                sequences=message.sequences[: self.lanes],
-                settling=self.settling,
-                lower_bound=self.lower_bound,
-            )
+            sequences = message.sequences[: self.lanes]
+            message = msgspec.structs.replace(message, sequences=sequences)
         xpub.send(codec.encode_published(message))
 
     def _answer(self, router: zmq.Socket[bytes], answer: Answer) -> None:

@@ -83,11 +83,13 @@ def report(
     stale_since_ns: int | None = None,
     settling: str = "",
     lower_bound: str = "",
+    note: str = "",
 ) -> TotalReport:
     heartbeat = Heartbeat(
         "a", "e", 9, 1000, [0], list(hosts), {}, settling=settling, lower_bound=lower_bound
     )
-    return total_report("a/*", 7, doubts(URL, heartbeat, is_whole, stale_since_ns))
+    found = doubts(URL, heartbeat, is_whole=is_whole, stale_since_ns=stale_since_ns, note=note)
+    return total_report("a/*", 7, found)
 
 
 def test_total_is_exact_where_all_hosts_are_live_or_replaced() -> None:
@@ -109,6 +111,8 @@ def test_total_is_exact_where_all_hosts_are_live_or_replaced() -> None:
             f"{URL} has not been heard since {iso_utc(10**9)}",
             1,
         ),
+        (report(LIVE, stale_since_ns=10**9, note="another run"), "stale", "another run", 1),
+        (report(LIVE, note="it lacks node-3"), "stale", "it lacks node-3", None),
         (report(LIVE, settling="it began just now"), "settling", "it began just now", None),
         (report(LIVE, lower_bound="node-9 is gone"), "lower bound", "node-9 is gone", None),
     ],
@@ -123,7 +127,8 @@ def test_total_says_what_may_be_missing(
 
 def test_total_without_a_heartbeat_is_settling() -> None:
     """Nobody has said yet which hosts there are."""
-    assert total_report("a", 0, doubts(URL, None, True, None)).status == "settling"
+    found = doubts(URL, None, is_whole=True, stale_since_ns=None)
+    assert total_report("a", 0, found).status == "settling"
 
 
 @given(

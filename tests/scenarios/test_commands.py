@@ -520,8 +520,20 @@ def test_check_names_hosts_that_forget_by_other_tables(server: Server) -> None:
     assert code == 1
     assert findings["[retention]"] == (
         "wrong",
-        "the tables of node-1, node-2 | node-3 differ; write the same one on all hosts",
+        "the tables of node-1, node-2 | node-3 differ; write the same one everywhere",
     )
+
+
+def test_check_compares_the_tables_of_hosts_with_that_of_their_aggregator(server: Server) -> None:
+    """Which forgets for those who have departed."""
+    server.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0, retention="x")]
+    server.retention = "x"
+    assert check("--connect", server.url)[0] == 0
+
+    server.retention = "y"
+    code, findings = check("--connect", server.url)
+    assert code == 1
+    assert findings["[retention]"][1].startswith(f"the tables of node-1 | {server.url} differ; ")
 
 
 def test_check_names_what_was_lost_and_what_was_refused(server: Server) -> None:
@@ -660,6 +672,27 @@ def test_ledger_where_nobody_answers_exits_3(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("shardlog.cli.check.TIMEOUT_S", 0.05)
     assert check("--ledger", "--connect", free_pair())[0] == 3
     assert run("check", "--ledger", "--connect", "nowhere").exit_code == 2
+
+
+def test_check_and_blades_name_a_host_whose_clock_is_off(server: Server) -> None:
+    """By more than a second, either way; for `check` that is wrong, however live the host is."""
+    server.hosts = [
+        HostStatus(f"node-{n}", f"replica-{n}", "live", 0, 0, offset_ns=offset)
+        for n, offset in enumerate((0, -3_601_400_000_000, 2_000_000_000, 1_000_000_000))
+    ]
+    code, findings = check("--connect", server.url)
+    result = run("blades", "--connect", server.url)
+
+    assert code == 1
+    assert {subject: says for subject, (_, says) in findings.items() if "host" in subject} == {
+        "host node-1": "its clock is 3601 s behind that of the aggregator",
+        "host node-2": "its clock is 2 s ahead of that of the aggregator",
+    }
+    assert result.stderr == (
+        "node-1: its clock is 3601 s behind that of the aggregator\n"
+        "node-2: its clock is 2 s ahead of that of the aggregator\n"
+    )
+    assert run("blades", "--json", "--connect", server.url).stderr == ""
 
 
 def test_check_cannot_tell_where_no_host_is_heard(server: Server) -> None:

@@ -65,7 +65,10 @@ def test_processes_that_end_while_the_collector_is_away_are_counted_exactly() ->
         for blade in ("known", "unheard"):
             shows(replica, blade, tally(cluster, blade))
         folder = cluster.folder / "node-1.sock.life"
-        eventually(lambda: list(folder.iterdir()) == [], "the files of the ended are left")
+        eventually(
+            lambda: [file.name for file in folder.iterdir()] == ["replica"],
+            "the files of the ended are left",
+        )
         assert {row["status"] for row in replica.blades()} == {"bye"}
 
 

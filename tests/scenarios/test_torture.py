@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.torture import goals, show
+from benchmarks.report import show
+from benchmarks.torture import goals, tables
 from benchmarks.torture_blade import SCENARIOS
 from benchmarks.torture_values import HOSTILE
 
@@ -60,7 +61,8 @@ def test_goals_are_met_or_missed() -> None:
 def test_tables_show_what_is_missing() -> None:
     """Handlers that could not be had are in the tables as missing, and a hang as a hang."""
     text = io.StringIO()
-    show(report("marked", 1, None), Console(file=text, width=200))
+    missed = report("marked", 1, None)
+    show(tables(missed), missed["about"], Console(file=text, width=200))
 
     assert "marked 10" in text.getvalue()
     assert "199 (hangs)" in text.getvalue()

@@ -1,0 +1,208 @@
+"""What a node passes down to those that it follows: the clocks of records, and floors.
+
+Theory. The owner of a replica alone decides what of it is forgotten, and what an erase takes from
+its counters. But a record may have parts on many hosts, and a floor may come from another host than
+the counts below it. So whoever sees several parts tells each owner what it lacks:
+
+    a clock   the newest stamp in a record, to each that holds a part of it, as long as that is
+              newer than what it holds itself. Without it, a host forgets its part by its own clock
+              while others still write: of 20,000 random schedules 12,301 lost leaves that way.
+    a floor   that dominates something which it holds, to whoever holds it. It becomes a floor of
+              that part too, so that it lives as long as what it hides.
+
+A clock is told once it has moved by a hundredth of the retention, and rounded up by as much: so a
+part is never forgotten early, and at most that much late. It is told again until the child says
+that it has heard. A floor is told again until the child's part shows it: that is read from the
+state, and needs no answer.
+
+A register at the very path of a newer one of another host needs no floor: the newer one wins for as
+long as either is kept, since one record has one clock.
+
+A node in the middle of a tree passes on what it hears from above.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shardlog.crdt.delta import Erase, name_bytes
+from shardlog.crdt.lww_map import Floor
+from shardlog.crdt.replication.messages import PassDown, RecordClock, Tell
+from shardlog.crdt.retention import FOREVER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from shardlog.crdt.delta import Fragment
+    from shardlog.crdt.retention import Record, Retention
+    from shardlog.crdt.state import State
+
+SLACK = 100
+"""A clock is rounded up by this part of its record's retention."""
+AGAIN_NS = 5 * 10**9
+"""After so long it is told again what was not heard."""
+ITEM_BYTES = 30
+"""Of a message, for each clock or floor, beyond its names."""
+
+
+class _Child:
+    """What one child was told, and what it is still to be told."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, int] = {}
+        self.owed: dict[str, None] = {}
+        self.unheard: dict[str, int] = {}
+        """By record: the number of the message by which it was told, not heard yet."""
+        self.floors: dict[tuple[str, Floor], None] = {}
+        self._number = 0
+
+    def messages(self, bytes_max: int) -> Iterator[PassDown]:
+        """All that is owed, in messages of about `bytes_max`."""
+        owed, floors = list(self.owed), list(self.floors)
+        self.owed, self.floors = {}, {}
+        while owed or floors:
+            self._number += 1
+            message = PassDown(self._number, [], [], [])
+            size = 0
+            while owed and size < bytes_max:
+                record = owed.pop()
+                message.clocks.append(RecordClock(record, self.told[record]))
+                self.unheard[record] = self._number
+                size += name_bytes(record) + ITEM_BYTES
+            while floors and size < bytes_max:
+                path, floor = floors.pop()
+                message.floors.append(Erase(path, floor.stamp, len(message.writers)))
+                message.writers.append(floor.writer)
+                size += name_bytes(path) + name_bytes(floor.writer) + ITEM_BYTES
+            yield message
+
+
+class Downwards:
+    """The clocks and floors that one node passes down."""
+
+    def __init__(self, state: State, retention: Retention, bytes_max: int) -> None:
+        self._state = state
+        self._retention = retention
+        self._bytes_max = bytes_max
+        self._children: dict[str, _Child] = {}
+        self._above: dict[str, int] = {}
+        self._dirty: dict[tuple[str, str], None] = {}
+        self._tops: dict[str, None] = {}
+        self._floors: dict[tuple[str, str, Floor], None] = {}
+        self._again: dict[tuple[str, str], None] = {}
+        self._again_ns = 0
+
+    def learn(self, fragment: Fragment) -> None:
+        """A fragment was merged. O(its items)."""
+        replica = fragment.replica
+        for forgotten in fragment.forgotten:
+            self.forget(replica, forgotten.record)
+        for items in (fragment.writes, fragment.erases, fragment.entries):
+            self._dirty.update(dict.fromkeys((replica, item.path) for item in items))
+        self._tops.update(dict.fromkeys(erase.path for erase in fragment.erases))
+        tops = (write.path for write in fragment.writes if write.value != {})
+        self._tops.update(dict.fromkeys(tops))
+
+    def forget(self, replica: str, record: str) -> None:
+        """A replica has forgotten a record, and so have those who were told of it. O(children)."""
+        for child in self._children.values():
+            for told in (child.told, child.owed, child.unheard):
+                told.pop(record, None)
+        self._dirty[replica, record] = None
+
+    def begin(self, child: str) -> None:
+        """A child began anew: what it was told may be gone. O(1)."""
+        self._children.pop(child, None)
+
+    def heard(self, child: str, number: int) -> None:
+        """A child has taken in a message. O(what it was told and has not heard)."""
+        known = self._children.get(child)
+        if known is not None:
+            known.unheard = {r: told for r, told in known.unheard.items() if told != number}
+
+    def hear(self, message: PassDown) -> None:
+        """Take in what a parent of this very node passes down. O(size + what it concerns)."""
+        for clock in message.clocks:
+            if clock.stamp > self._above.get(clock.record, 0):
+                self._above[clock.record] = clock.stamp
+                self._dirty["", clock.record] = None
+        for erase in message.floors:
+            floor = Floor(erase.stamp, message.writers[erase.writer])
+            for replica, path in self._state.held(erase.path):
+                if self._is_concerned(replica, path, floor, is_erase=True):
+                    self._floors[replica, erase.path, floor] = None
+
+    def clock(self, record: str) -> int:
+        """The newest stamp that anybody is known to have in a record. O(rows of it)."""
+        held = self._state.newest_by_replica(record).values()
+        return max(self._above.get(record, 0), max(held, default=0))
+
+    def sweep(self, reach: Mapping[str, Iterable[str]], now_ns: int) -> list[Tell]:
+        """What is to be told now. `reach`: by which children each replica is heard.
+
+        O(rows of the records of which something was learned since the last call).
+        """
+        if not self._again_ns - AGAIN_NS <= now_ns < self._again_ns:
+            self._again_ns = now_ns + AGAIN_NS
+            self._dirty.update(self._again)
+            self._again = {}
+            for child in self._children.values():
+                child.owed.update(dict.fromkeys(child.unheard))
+        for top in self._tops:
+            self._dirty.update(dict.fromkeys(self._state.held(top)))
+        dirty, self._dirty, self._tops = self._dirty, {}, {}
+        records: dict[str, Record] = {}
+        for replica, path in dirty:
+            self._look_above(replica, path)
+            record = self._retention.record_of(path)
+            if record is not None and record.duration_ns != FOREVER:
+                records[record.path] = record
+        for record in records.values():
+            self._look_beside(record, reach)
+        for replica, place, floor in self._floors:
+            for name in reach.get(replica, ()):
+                self._child(name).floors[place, floor] = None
+        self._floors = {}
+        return [
+            Tell(name, message)
+            for name, child in self._children.items()
+            for message in child.messages(self._bytes_max)
+        ]
+
+    def _look_beside(self, record: Record, reach: Mapping[str, Iterable[str]]) -> None:
+        """Tell those who hold a part of a record its clock, if it has moved on. O(rows of it)."""
+        newest = self._state.newest_by_replica(record.path)
+        if not newest:
+            self._above.pop(record.path, None)
+            return
+        clock = max(self._above.get(record.path, 0), *newest.values())
+        held: dict[str, int] = {}
+        for replica, stamp in newest.items():
+            for name in reach.get(replica, ()):
+                held[name] = max(held.get(name, 0), stamp)
+        for name, stamp in held.items():
+            child = self._child(name)
+            if clock > max(stamp, child.told.get(record.path, 0)):
+                child.told[record.path] = clock + record.duration_ns // SLACK
+                child.owed[record.path] = None
+
+    def _look_above(self, replica: str, path: str) -> None:
+        """Pass down the newest floor over a path, if whoever holds that lacks it. O(depth)."""
+        floor, place = self._state.map.newest_floor_place(path)
+        is_erase = path != place or place in self._state.map.floors
+        if self._is_concerned(replica, path, floor, is_erase=is_erase):
+            self._floors[replica, place, floor] = None
+            self._again[replica, path] = None
+
+    def _is_concerned(self, replica: str, path: str, floor: Floor, *, is_erase: bool) -> bool:
+        """Whether a floor dominates what a replica has at a path, and is not there. O(depth)."""
+        part = self._state.parts.get(replica)
+        if part is None or part.map.newest_floor(path) >= floor:
+            return False
+        entry = self._state.cells.get(path, {}).get(replica)
+        if entry is not None and entry.born <= floor.stamp and entry.reset < floor.stamp:
+            return True
+        return is_erase and any(mark <= floor for mark in part.map.marks(path))
+
+    def _child(self, name: str) -> _Child:
+        return self._children.setdefault(name, _Child())

@@ -1,0 +1,170 @@
+"""The state as the product of its replicas' parts: whoever holds the same versions is equal."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardlog.crdt.delta import FORGOTTEN, Entry, Erase, Forgotten, Fragment, Write
+from shardlog.crdt.state import State
+from tests.crdt.owners import PLACES, REPLICAS, Owner, Step, deal, dealings, snapshot
+
+
+def check_dealings(steps: list[Step], state_class: type[State] = State) -> None:
+    """All who hold the same versions are equal, and equal to who has only the snapshots.
+
+    A function of its own, so that mutants can be put to the same test.
+    """
+    owners, (first, second) = deal(steps, state_class)
+    fresh = state_class()
+    for owner in owners:
+        fresh.install(owner.replica, owner.version, snapshot(owner.state, owner.replica))
+        alone = state_class()
+        alone.install(owner.replica, owner.version, snapshot(first.state, owner.replica, 100))
+        assert alone.digest() == owner.state.digest()
+        assert list(alone.rows()) == list(owner.state.rows())
+
+    assert first.state.digest() == second.state.digest() == fresh.digest()
+    assert list(first.state.rows()) == list(second.state.rows()) == list(fresh.rows())
+
+
+@given(dealings())
+def test_who_holds_the_same_versions_is_equal(steps: list[Step]) -> None:
+    """Whatever was lost, repeated, or filled by snapshots of the owner or of another follower."""
+    check_dealings(steps)
+
+
+@given(dealings(), st.sampled_from(REPLICAS))
+def test_a_replica_that_is_dropped_leaves_nothing(steps: list[Step], replica: str) -> None:
+    """What it hid shows again: the state is that of who never heard of it."""
+    owners, (follower, _) = deal(steps)
+    follower.state.drop_replica(replica)
+    follower.check()
+    others = State()
+    for owner in owners:
+        if owner.replica != replica:
+            others.install(owner.replica, owner.version, snapshot(owner.state, owner.replica))
+
+    assert follower.state.digest() == others.digest()
+    assert list(follower.state.rows()) == list(others.rows())
+    assert replica not in follower.state.parts
+
+
+@given(dealings(), st.sampled_from(PLACES))
+def test_who_has_something_at_and_below_a_path_and_how_new_it_is(
+    steps: list[Step], top: str
+) -> None:
+    """By replica, hidden things too, as the owners themselves would tell."""
+    owners, (follower, _) = deal(steps)
+    expected = {
+        owner.replica: max(map(owner.state.newest_at, paths))
+        for owner in owners
+        if (paths := owner.state.at_and_below(top))
+    }
+
+    assert follower.state.newest_by_replica(top) == expected
+    for owner in owners:
+        alone = {owner.replica: expected[owner.replica]} if owner.replica in expected else {}
+        assert owner.state.newest_by_replica(top) == alone
+
+
+def test_a_snapshot_holds_the_rows_of_its_replica_only() -> None:
+    """At an aggregator as at the owner: no register of others, not even one that hides its own."""
+    state = State()
+    state.merge(Fragment("east", 0, 1, ["p"], [Write("a", 1, 0, 1)], [], []))
+    state.merge(Fragment("west", 0, 1, ["q"], [Write("a", 2, 0, 2), Write("b", 1, 0, 3)], [], []))
+    (chunk,) = snapshot(state, "east")
+
+    assert [(write.path, write.value) for write in chunk.writes] == [("a", 1)]
+    assert chunk.writers == ["p"]
+    assert snapshot(state, "nobody") == [Fragment("nobody", 0, 0, [], [], [], [])]
+    assert list(state.parts) == ["east", "west"]
+
+
+def test_what_a_forgotten_row_had_hidden_shows_again() -> None:
+    """A floor of one replica that goes lets the older rows of others show: registers and counts."""
+    state = State()
+    said = [Write("r/1/a", 2, 0, "old"), Write("r/1/b", 3, 0, {})]
+    state.merge(Fragment("east", 0, 1, ["p"], said, [], [Entry("r/1/n", 2, 2, 7)]))
+    state.merge(Fragment("west", 0, 1, ["q"], [], [Erase("r/1", 5, 0)], []))
+    assert list(state.rows()) == []
+    state.take_touched()
+    state.merge(Fragment("west", 1, 2, [], [], [], [], [Forgotten("r/1", 5)]))
+
+    assert [path for path, _ in state.rows()] == ["r/1/a", "r/1/b", "r/1/n"]
+    assert set(state.take_touched()) >= {"r/1/a", "r/1/b", "r/1/n"}
+
+
+def test_a_floor_that_several_hold_goes_with_the_last_of_them() -> None:
+    """Until then nothing looks different, and nobody is told anything."""
+    state = State()
+    state.merge(Fragment("east", 0, 1, ["p"], [Write("r/1/a", 2, 0, 1)], [], []))
+    for replica in ("west", "north"):
+        state.merge(Fragment(replica, 0, 1, ["q"], [], [Erase("r/1", 5, 0)], []))
+    state.take_touched()
+    state.forget("north", "r/1", 5)
+    assert state.take_touched() == []
+    assert state.shown("r/1/a") is None
+    state.forget("west", "r/1", 5)
+
+    assert state.shown("r/1/a") is not None
+    assert set(state.take_touched()) >= {"r/1/a"}
+
+
+def test_what_a_forgotten_count_had_hidden_is_named() -> None:
+    """Where a `{}` beside the count stays, too: a register below shows again."""
+    state = State()
+    state.merge(
+        Fragment("east", 0, 1, ["p"], [Write("r/1", 2, 0, {})], [], [Entry("r/1", 2, 2, 1)])
+    )
+    state.merge(Fragment("west", 0, 1, ["q"], [Write("r/1/a", 1, 0, 1)], [], []))
+    assert state.shown("r/1/a") is None
+    state.take_touched()
+    state.forget("east", "r/1", 1)
+
+    assert state.shown("r/1/a") is not None
+    assert "r/1/a" in state.take_touched()
+
+
+def test_what_is_forgotten_is_said_to_be_forgotten_however_much_went_with_it() -> None:
+    """A path, what is above it and what is below it, counters too: none was erased."""
+    owner = Owner("east")
+    state = owner.state
+    state.put("east", Entry("r/1/n", 1, 3, 5))
+    state.write("r/1/a/b", 4, "p", 1)
+    state.write("r/1", 2, "p", {})
+    state.take_touched()
+    state.forget("east", "r/1", 9)
+    touched = state.take_touched()
+
+    assert set(touched) == {"r/1", "r/1/a/b", "r/1/n"}
+    assert [state.gone_by(path) for path in touched] == [(FORGOTTEN, 9, "")] * 3
+
+
+def test_a_snapshot_that_is_older_than_what_is_known_is_ignored() -> None:
+    """Unless it is to take the replica back."""
+    old = Fragment("east", 0, 1, ["p"], [Write("a", 1, 0, 1)], [], [])
+    state = State()
+    state.merge(old)
+    state.merge(Fragment("east", 1, 2, ["p"], [Write("b", 1, 0, 1)], [], []))
+    digest = state.digest()
+
+    assert not state.install("east", 1, [old])
+    assert state.digest() == digest
+    assert state.install("east", 1, [old], takes_back=True)
+    assert (state.versions, [path for path, _ in state.rows()]) == ({"east": 1}, ["a"])
+
+
+def test_a_snapshot_that_restates_a_dict_without_its_floor_takes_the_floor_away() -> None:
+    """A scalar became `{}`, and the floor that it left was forgotten: nothing of it stays."""
+    owner = Owner("east")
+    follower = State()
+    owner.state.write("r/1", 3, "p", 1)
+    follower.install("east", 1, snapshot(owner.state, "east"))
+    owner.state.write("r/1", 5, "p", {})
+    owner.state.forget("east", "r/1", 4)
+    follower.install("east", 1, snapshot(owner.state, "east"))
+    owner.state.versions["east"] = 1
+
+    assert follower.digest() == owner.state.digest()
+    assert follower.map.floor_over("r/1") == 0
