@@ -16,7 +16,8 @@ from shardlog.crdt import counter
 from shardlog.crdt.delta import REGISTER, Entry, Total
 from shardlog.crdt.path import path_keys
 from shardlog.crdt.replication.messages import Report
-from shardlog.crdt.retention import Retention, is_collapsed
+from shardlog.crdt.retention import Retention
+from shardlog.crdt.state import State
 from shardlog.handler.outbox import Outbox, Pace
 from shardlog.monitor.balance import Book, Fault, books
 from shardlog.monitor.replica import Shown
@@ -294,14 +295,13 @@ def test_doubled_entry_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_dropped_collapse_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """What leaves a record and does not arrive at `~` is missing there."""
     rig, _ = rig_with_counts()
-    put = Ledger._put
+    moved = State.moved
 
-    def drop(ledger: Ledger, entry: Entry) -> None:
-        if not is_collapsed(entry.path):
-            put(ledger, entry)
+    def drop(state: State, replica: str, path: str, to: str) -> Entry | None:
+        return moved(state, replica, path, to) and state.cells[to][replica]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "_put", drop)
+        patch.setattr(State, "moved", drop)
         rig.wait(70)
         rig.close_batch()
 
