@@ -128,13 +128,17 @@ class Storm:
             self.outages[name].append(Outage(killed_s, time.monotonic()))
 
     def end(self) -> None:
-        """The blades that are left end, every other one by kill -9."""
+        """The blades that are left end in a calm, in which no node is killed, every other one by
+        kill -9: of these nothing can have been lost with a collector.
+        """
+        time.sleep(IN_DOUBT_S)
         for number, run in enumerate(self._working):
             if number % 2:
                 run.leave()
             else:
                 run.kill()
                 self.kills["blade"] += 1
+        time.sleep(IN_DOUBT_S)
 
     def close(self) -> None:
         """Kill all blades that still run."""

@@ -61,6 +61,8 @@ class Database:
         begin: Callable[[sqlite3.Connection], object],
     ) -> None:
         self.path = Path(folder)
+        self.set_aside: Path | None = None
+        """Where a damaged file was put by this opening."""
         self._file = self.path / name
         self._synchronous = synchronous
         self._steps = steps
@@ -145,4 +147,5 @@ class Database:
         for suffix in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self._file}{suffix}").rename(f"{aside}{suffix}")
+        self.set_aside = aside
         log.warning("%s is damaged (%s): kept as %s, a new one is begun", self._file, error, aside)

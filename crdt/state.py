@@ -263,7 +263,7 @@ class State:
 
     def newest_of(self, replica: str, path: str) -> int:
         """The newest stamp that a replica has at a path, 0 if it has none. O(1)."""
-        entry = self.cells.get(path, {}).get(replica)
+        entry = self.cells[path].get(replica) if path in self.cells else None
         return max(self.parts[replica].map.newest_at(path), entry.last if entry else 0)
 
     def moved(self, replica: str, path: str, to: str) -> Entry | None:
@@ -443,6 +443,8 @@ class State:
             if is_new and not self._mixed and self.cells:
                 self._mixed = self._meets_counter(path)
             self._touch(path, touched)
+            if leaf.is_scalar and self._cell_index.has_below(path):  # if a floor below a `{}`, too
+                self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
         return bool(touched)
 
     def _compact(self) -> None:

@@ -8,7 +8,7 @@ it takes nothing from a run that is settling or takes a version back; what it ha
 After 30 s it takes it all the same, and says what is missing, until that is there.
 
 What shows may be newer than the last heartbeat by what came after it, so versions alone don't do: a
-host that was live must be live there too, which is to say that nothing it says is missing. Who
+host that was heard must be live there, which is to say that nothing it says is missing. Who
 shows nothing yet takes what is there at once.
 """
 
@@ -72,12 +72,12 @@ class Following:
         if follower is not self._follower:
             self._follower, self._epoch = follower, message.epoch
         self._waiting_ns = None
-        self._take(follower)
         if isinstance(message, Heartbeat):
             self._told = message
             if follower.phase == "live":
-                self._known = {host.replica: host for host in message.hosts}
+                self._know()
                 self._look_for_missed(message)
+        self._take(follower)
         if self._shown in (None, follower):
             self.heartbeat = self._told
 
@@ -110,6 +110,11 @@ class Following:
             self._effects.append(effect)
             if isinstance(effect, Install):
                 self._shown = follower
+                self._know()  # it was made behind the heartbeat that had it asked for
+
+    def _know(self) -> None:
+        hosts = () if self._told is None else self._told.hosts
+        self._known = {host.replica: host for host in hosts}
 
     def _turns_to(self, message: StreamMessage, now_ns: int) -> bool:
         """Whether to follow another run from this message of it on."""
@@ -146,9 +151,10 @@ def _missed(known: dict[str, HostStatus], message: Heartbeat) -> dict[str, HostS
 
 
 def _not_live(known: dict[str, HostStatus], message: Heartbeat) -> dict[str, HostStatus]:
-    """The replicas that were live, and are not there."""
+    """The replicas that were heard, and are not live there."""
     good = {host.replica for host in message.hosts if host.status in ("live", "replaced")}
-    return {name: h for name, h in known.items() if h.status == "live" and name not in good}
+    heard = ("live", "syncing")
+    return {name: h for name, h in known.items() if h.status in heard and name not in good}
 
 
 def _say(what: str, hosts: dict[str, HostStatus]) -> str:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from shardlog.collector.aggregator.config import AggregatorConfig
 
 MS = 1_000_000
+SOON_NS = 100 * MS
 
 AggregatorEffect: TypeAlias = (
     Remember | Publish | Answer | AnswerTwin | Ask | AskTwin | Tell | Confirm | Log
@@ -68,7 +69,10 @@ Channel: TypeAlias = Literal["up", "serve"]
 
 
 class Aggregator:
-    """One aggregator. `source` is a name that no earlier run had; with `epoch` see `Publisher`."""
+    """One aggregator. `source` is a name that no earlier run had; with `epoch` see `Publisher`.
+
+    `lower_bound` says why what is `remembered` may not be all that was ever heard.
+    """
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Aggregator:
         now_ns: int,
         bytes_max: int,
         remembered: Iterable[Remembered] = (),
+        lower_bound: str = "",
     ) -> None:
         self.state = State()
         self.refused: dict[str, int] = {}
@@ -110,6 +115,8 @@ class Aggregator:
         self._beats: list[Publish] = []
         self._syncing: dict[tuple[str, str], None] = {}
         self._waiting: dict[tuple[str, str], Ask] = {}
+        self._unwhole: dict[tuple[str, str], Follower] = {}
+        """Those who wait for a snapshot, by route."""
         self._asks: list[Ask] = []
         self._logs: list[Log] = []
         self._down = Downwards(self.state, config.retention, bytes_max)
@@ -118,6 +125,7 @@ class Aggregator:
         self._confirmed: dict[bytes, int] = {}
         self._memory = Memory(self.state) if config.store else None
         self._is_forgetful = False
+        self._lower_bound = lower_bound
         self._restore(remembered, now_ns)
         self._settling = Settling(
             self._roll, interval_ms=config.heartbeat_interval_ms, now_ns=now_ns
@@ -133,10 +141,11 @@ class Aggregator:
     def receive(self, message: StreamMessage, now_ns: int) -> None:
         """Take in a message of a replica's stream. O(size), each item as `State.merge`."""
         replica, via = message.source, message.via
-        if not isinstance(message, Heartbeat) and (
-            not isinstance(message.body, Fragment) or message.body.replica != replica
-        ):
+        if not isinstance(message, Heartbeat) and not _is_part(message):
             self.refuse("body", f"{replica!r} sent what no collector sends")
+            return
+        if not run_of(message.epoch):
+            self.refuse("epoch", f"{replica!r} does not name its run")
             return
         if self.node in (replica, via) or names_node(message.epoch, self.node):
             self.refuse("circle", f"{replica!r} came back by way of {via!r}: see their --to")
@@ -184,7 +193,7 @@ class Aggregator:
     ) -> None:
         """Answer a twin: which replicas are known, or a chunk of one. O(replicas or chunk)."""
         if isinstance(request, RosterRequest):
-            self._answers.append(AnswerTwin(peer, roster(self._roll, self.state, request, now_ns)))
+            self._answers.append(AnswerTwin(peer, roster(self._roll, request, now_ns)))
             return
         answer = chunk(self._roll, self.state, self.node, request, self._bytes_max)
         if answer is not None:
@@ -192,9 +201,7 @@ class Aggregator:
 
     def receive_from_twin(self, address: str, message: Roster | SnapshotChunk, now_ns: int) -> None:
         """Take in what the twin at an address answers. O(size)."""
-        if isinstance(message, SnapshotChunk) and (
-            not isinstance(message.body, Fragment) or message.body.replica != message.source
-        ):
+        if isinstance(message, SnapshotChunk) and not (_is_part(message) and run_of(message.epoch)):
             self.refuse("body", f"the twin at {address} sent what none sends")
             return
         twin = self._twins[address]
@@ -223,34 +230,37 @@ class Aggregator:
         return self._roll.statuses(now_ns)
 
     def next_timer_ns(self) -> int:
-        """When `handle_timer` is due."""
-        timers = (route.follower.next_timer_ns() for _, route in self._roll.routes())
+        """When `handle_timer` is due. O(snapshots that are under way)."""
+        timers = (follower.next_timer_ns() for follower in self._unwhole.values())
         up = [] if self._up is None else [self._up.next_timer_ns()]
         twins = (twin.next_timer_ns() for twin in self._twins.values())
         due = [timer for timer in (*timers, *twins) if timer is not None]
         return min([self._beat_ns, *up, *due])
 
     def handle_timer(self, now_ns: int) -> None:
-        """Beat, and ask again for what did not come. O(routes). Steps of the clock do no harm."""
-        for replica, route in self._roll.routes():
-            route.follower.run, route.follower.version = self._roll.extent(replica)
-            route.follower.handle_timer(now_ns)
-            self._obey(route.follower, now_ns, is_late=True)
-            key = (route.follower.via, replica)
-            is_over = route.follower.is_stale(now_ns) or self._roll.is_replaced(replica)
-            if key in self._syncing and is_over:
-                self._end_sync(key)
+        """Beat, and ask again for what did not come. Steps of the clock do no harm.
+
+        O(routes) with each beat, else O(snapshots that are under way).
+        """
+        for follower in list(self._unwhole.values()):
+            self._time(follower, now_ns)
         for twin in self._twins.values():
             twin.handle_timer(now_ns)
             self._obey_twin(twin, now_ns)
         if self._memory is not None and self._memory.handle_timer(now_ns):
             for replica, known in self._roll.replicas.items():
-                if now_ns - known.heard_ns <= 2 * HEARD_NS:
+                if known.run and now_ns - known.heard_ns <= 2 * HEARD_NS:
                     self._memory.heard(replica)
         interval_ns = self._config.heartbeat_interval_ms * MS
         if not now_ns < self._beat_ns <= now_ns + interval_ns:
             self._beat_ns = now_ns + interval_ns
+            for replica, route in self._roll.routes():
+                self._time(route.follower, now_ns)
+                is_over = route.follower.is_stale(now_ns) or self._roll.is_replaced(replica)
+                if is_over and (route.follower.via, replica) in self._syncing:
+                    self._end_sync((route.follower.via, replica))
             for key in self._roll.tidy(now_ns):
+                self._unwhole.pop(key, None)
                 self._waiting.pop(key, None)
                 self._end_sync(key)
             self._sweep(now_ns)
@@ -313,7 +323,7 @@ class Aggregator:
         hosts = self.hosts(now_ns)
         twins = (twin.settling(now_ns) for twin in self._twins.values())
         settling = self._settling.why(hosts, now_ns, next(filter(None, twins), ""))
-        lower_bound = self._roll.lower_bound()
+        lower_bound = self._lower_bound or self._roll.lower_bound()
         beat = self._view.heartbeat(
             now_ns,
             hosts,
@@ -341,7 +351,7 @@ class Aggregator:
                 is_altered=True,
             )
             self._roll.add(host.replica, known)
-            if self._up is not None and host.run:
+            if self._up is not None:
                 self._up.begin(host.replica, host.run, now_ns)
         self.state.take_touched()  # nobody follows yet
 
@@ -372,8 +382,13 @@ class Aggregator:
             known = Known()
             self._roll.add(replica, known)
         route = Route(Follower(replica, via=via, lanes=(0,), rng=self._rng))
-        known.routes[via] = route
+        self._roll.add_route(known, route)
         return route
+
+    def _time(self, follower: Follower, now_ns: int) -> None:
+        follower.run, follower.version = self._roll.extent(follower.source)
+        follower.handle_timer(now_ns)
+        self._obey(follower, now_ns, is_late=True)
 
     def _obey(self, follower: Follower, now_ns: int, *, is_late: bool = False) -> None:
         for effect in follower.take_effects():
@@ -391,6 +406,10 @@ class Aggregator:
                     if is_late and (effect.via, effect.source) in self._syncing:
                         self._end_sync((effect.via, effect.source))  # no answer: others first
                     self._ask(effect)
+        if follower.next_timer_ns() is None:
+            self._unwhole.pop((follower.via, follower.source), None)
+        else:
+            self._unwhole[follower.via, follower.source] = follower
 
     def _obey_twin(self, twin: Twin, now_ns: int) -> None:
         for effect in twin.take_effects():
@@ -436,6 +455,9 @@ class Aggregator:
             known.run = run
         for body in bodies:
             self._down.learn(body)
+        if replica not in self.state.versions:
+            # Monitors must not take back what is new, and no heartbeat names yet.
+            self._beat_ns = min(self._beat_ns, now_ns + SOON_NS)
         if version > held or (version == held and by_owner and known.is_altered):
             known.is_altered = not by_owner
             self.state.install(replica, version, bodies)
@@ -480,3 +502,8 @@ class Aggregator:
         while self._waiting and len(self._syncing) < self._config.syncs_max:
             waiting = next(iter(self._waiting))
             self._ask(self._waiting.pop(waiting))
+
+
+def _is_part(message: Delta | SnapshotChunk) -> bool:
+    """Whether it holds what its source keeps, and not what shows or what others keep."""
+    return isinstance(message.body, Fragment) and message.body.replica == message.source

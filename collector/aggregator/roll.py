@@ -72,7 +72,10 @@ class Route:
 
 @dataclass(slots=True)
 class Known:
-    """What is known of a replica: it spoke last at `said_ns` by its clock, `heard_ns` by ours."""
+    """What is known of a replica: it spoke last at `said_ns` by its clock, `heard_ns` by ours.
+
+    `run` is that of its collector, "" as long as nothing of it is in the state.
+    """
 
     host: str = ""
     run: str = ""
@@ -97,19 +100,26 @@ class Roll:
 
     def __init__(self, state: State, *, interval_ms: int) -> None:
         self.replicas: dict[str, Known] = {}
+        self._others = 0
+        """How many routes there are beside the first of each replica."""
         self._successors: dict[str, str] = {}
         """By replica: who goes on for it."""
         self._state = state
         self._interval_ns = interval_ms * MS
 
     def __len__(self) -> int:
-        """How many routes there are, at least one a replica. O(replicas)."""
-        return sum(max(len(known.routes), 1) for known in self.replicas.values())
+        """How many routes there are, at least one a replica. O(1)."""
+        return len(self.replicas) + self._others
 
     def add(self, replica: str, known: Known) -> None:
         """A replica is heard of, or remembered. O(what it replaces)."""
         self.replicas[replica] = known
         self._successors.update(dict.fromkeys(known.replaces, replica))
+
+    def add_route(self, known: Known, route: Route) -> None:
+        """A replica is heard on another route. O(1)."""
+        self._others += bool(known.routes)
+        known.routes[route.follower.via] = route
 
     def routes(self) -> Iterator[tuple[str, Route]]:
         """All routes, with the replica of each; they may change meanwhile."""
@@ -250,6 +260,7 @@ class Roll:
                 for via, route in list(known.routes.items()):
                     if now_ns - route.follower.heard_ns > ROUTE_KEPT_NS:
                         del known.routes[via]
+                        self._others -= 1
                         dropped.append((via, replica))
         return dropped
 

@@ -68,6 +68,7 @@ def run(config: AggregatorConfig) -> None:
             now_ns=time.time_ns(),
             bytes_max=FRAME_BYTES_GOAL,
             remembered=[] if store is None else store.load(),
+            lower_bound="" if store is None else store.lower_bound,
         )
         context = follow.new_context()
         stack.callback(context.term)

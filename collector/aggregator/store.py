@@ -75,6 +75,12 @@ class Store:
         """
         return self._database.read(_load)
 
+    @property
+    def lower_bound(self) -> str:
+        """Why what it holds may not be all that was ever heard, "" if it is."""
+        aside = self._database.set_aside
+        return "" if aside is None else f"what it remembered was damaged, and is kept as {aside}"
+
     def commit(self, batch: Remember) -> None:
         """Write a batch, all of it or nothing. O(batch), but for what a cut takes.
 

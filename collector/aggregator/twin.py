@@ -191,9 +191,9 @@ class Twin:
         self._effects.append(AskTwin(self.address, message))
 
 
-def roster(roll: Roll, state: State, request: RosterRequest, now_ns: int) -> Roster:
+def roster(roll: Roll, request: RosterRequest, now_ns: int) -> Roster:
     """The answering end: the replicas of which something is known. O(replicas log replicas)."""
-    names = sorted(name for name in roll.replicas if name in state.versions)
+    names = sorted(name for name, known in roll.replicas.items() if known.run)
     behind = [name for name in names if request.after is None or name > request.after]
     named = behind[:HOSTS_AT_ONCE]
     following = named[-1] if len(behind) > len(named) else None
@@ -205,10 +205,10 @@ def chunk(
 ) -> SnapshotChunk | None:
     """The answering end: a chunk of a replica's snapshot, None if it is not known. O(chunk)."""
     replica = request.source
-    if replica not in state.versions or replica not in roll.replicas:
+    known = roll.replicas.get(replica)
+    if known is None or not known.run:
         return None
     fragment, following = state.snapshot(replica, request.after, bytes_max)
-    run = roll.replicas[replica].run
     return SnapshotChunk(
-        replica, run, request.request, request.after, following, [], fragment, node
+        replica, known.run, request.request, request.after, following, [], fragment, node
     )

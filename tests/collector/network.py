@@ -115,6 +115,7 @@ class Network:
         to: tuple[str, ...] = (),
         remembered: Sequence[Remembered] | None = None,
         peer: tuple[str, ...] = (),
+        lower_bound: str = "",
     ) -> Aggregator:
         """A new aggregator: empty, or one that remembers what comes out of a store."""
         epoch = next(self._epochs)
@@ -134,6 +135,7 @@ class Network:
             now_ns=self.now_ns,
             bytes_max=2000,
             remembered=remembered or (),
+            lower_bound=lower_bound,
         )
 
     def restart(self, host: int) -> None:

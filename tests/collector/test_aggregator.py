@@ -13,6 +13,7 @@ from shardlog.crdt.replication.messages import (
     HostStatus,
     Log,
     Publish,
+    SnapshotChunk,
 )
 from shardlog.crdt.retention import Retention
 from tests.collector.network import MS, START, Network
@@ -143,6 +144,22 @@ def test_hosts_that_do_not_answer_keep_no_others_from_their_snapshots() -> None:
             asked[ask.source] = asked.get(ask.source, 0) + 1
     assert len(asked) == 40
     assert min(asked.values()) >= 2
+
+
+def test_a_new_host_is_told_of_at_once() -> None:
+    """Within 100 ms of its snapshot a heartbeat names it: monitors know then what must stay."""
+    network = Network(hosts=1, aggregators=1, seed=1, loss=0.0)
+    (aggregator,) = network.aggregators
+    status = HostStatus("new", "r", "live", START, START)
+    at_ns = START + 250 * MS
+    aggregator.handle_timer(START)
+    aggregator.receive(Heartbeat("r", "e", at_ns, 1000, [0], [status], {}), at_ns)
+    body = Fragment("r", 0, 1, [], [], [], [Entry("n", 1, 1, 1)])
+    aggregator.receive(SnapshotChunk("r", "e", 1, None, None, [0], body), at_ns)
+    aggregator.take_effects()
+    aggregator.handle_timer(at_ns + 100 * MS)
+    beats = [e.message for e in aggregator.take_effects() if isinstance(e, Publish)]
+    assert [beat.hosts[0].version for beat in beats if isinstance(beat, Heartbeat)] == [1]
 
 
 def test_many_new_monitors_are_greeted_by_one_heartbeat() -> None:

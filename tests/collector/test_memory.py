@@ -149,10 +149,12 @@ def test_what_an_erase_or_a_scalar_takes_leaves_the_store(tmp_path: Path) -> Non
 
 
 def test_a_damaged_store_is_set_aside(tmp_path: Path) -> None:
-    """It is kept under another name, and a new one begun: live hosts fill it again."""
+    """It is kept under another name, and a new one begun: live hosts fill it again; that totals may
+    lack what others had said is told with their reason."""
     Store(str(tmp_path)).close()
     (tmp_path / "cluster.sqlite").write_bytes(b"no database" * 100)
     store = Store(str(tmp_path))
     assert store.load() == []
     assert (tmp_path / "cluster.sqlite.corrupt-1").exists()
+    assert "cluster.sqlite.corrupt-1" in store.lower_bound
     store.close()

@@ -14,16 +14,26 @@ if TYPE_CHECKING:
 
 
 def settling(network: Tree, node: int) -> str:
-    """What the node's next heartbeat to monitors says."""
+    """Why the node may not have heard all yet, as it says to monitors."""
+    return beat(network, node).settling
+
+
+def lower_bound(network: Tree, node: int) -> str:
+    """Why it may never have all, as it says to monitors."""
+    return beat(network, node).lower_bound
+
+
+def beat(network: Tree, node: int) -> Heartbeat:
+    """The node's next heartbeat to monitors."""
     network.aggregators[node].subscribed("serve", network.now_ns)
-    (beat,) = [
+    (message,) = [
         effect.message
         for effect in network.aggregators[node].take_effects()
         if isinstance(effect, Publish)
         and effect.channel == "serve"
         and isinstance(effect.message, Heartbeat)
     ]
-    return beat.settling
+    return message
 
 
 def test_it_settles_once_all_are_live_and_three_heartbeats_have_passed() -> None:
@@ -107,3 +117,15 @@ def test_a_clock_that_steps_back_does_not_prolong_it() -> None:
             if isinstance(effect, Publish) and isinstance(effect.message, Heartbeat):
                 said = effect.message.settling
     assert said == ""
+
+
+def test_what_may_never_be_whole_is_told_to_those_above_and_to_monitors() -> None:
+    """A region whose memory was damaged says so in its heartbeats, and the node above it too."""
+    network = Tree(REGIONS, GLOBAL, seed=1, loss=0.0)
+    network.kill(0, lower_bound="it was damaged")
+    network.run(5000)
+    assert [lower_bound(network, node) for node in range(3)] == [
+        "it was damaged",
+        "",
+        "it was damaged",
+    ]

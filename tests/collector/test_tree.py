@@ -161,6 +161,20 @@ def test_a_hole_between_versions_asks_for_a_snapshot() -> None:
     assert aggregator.state.total(TOTAL) == network.counted
 
 
+def test_a_stream_that_names_no_run_is_refused() -> None:
+    """It could not be passed on: refused and counted, on every channel."""
+    network = Tree(((0,),), ((1,), ()), seed=1, loss=0.0, twins=((1,), ()))
+    (region, _) = network.aggregators
+    body = Fragment("r", 0, 1, [], [], [], [Entry("n", 1, 1, 1)])
+    chunk = SnapshotChunk("r", "", 1, None, None, [0], body)
+    for epoch in ("", "/region:1"):
+        region.receive(Heartbeat("r", epoch, START, 1000, [0], [], {}), START)
+    region.receive(chunk, START)
+    region.receive_from_twin("ipc:///1", chunk, START)
+    assert region.refused == {"epoch": 3, "body": 1}
+    assert region.hosts(START) == []
+
+
 def test_heartbeats_of_500_hosts_are_spread_over_the_interval() -> None:
     """No turn passes on more than a queue holds, and each host's comes once an interval."""
     network = Tree(((0,),), ((1,), ()), seed=6, loss=0.0)

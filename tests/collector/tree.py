@@ -80,19 +80,21 @@ class Tree(Network):
         super().__init__(len(feeds), 0, seed, loss, retention)
         self.aggregators = [self.start_node(node) for node in range(len(above))]
 
-    def start_node(self, node: int) -> Aggregator:
+    def start_node(self, node: int, lower_bound: str = "") -> Aggregator:
         """A new aggregator at a place in the tree; it has what the store there has."""
         to = tuple(f"ipc:///{n}" for n in self.above[node])
         store = self.stores.get(node)
         peer = tuple(f"ipc:///{n}" for n in self.twins[node]) if self.twins else ()
-        aggregator = self.start_aggregator(to, None if store is None else store.load(), peer)
+        aggregator = self.start_aggregator(
+            to, None if store is None else store.load(), peer, lower_bound
+        )
         self._names = {name: n for name, n in self._names.items() if n != node}
         self._names[aggregator.node] = node
         return aggregator
 
-    def kill(self, node: int) -> None:
-        """Kill a node, and start it again."""
-        self.aggregators[node] = self.start_node(node)
+    def kill(self, node: int, *, lower_bound: str = "") -> None:
+        """Kill a node, and start it again; `lower_bound` says what its store has lost."""
+        self.aggregators[node] = self.start_node(node, lower_bound)
 
     def _serve(self, node: int, message: StreamMessage) -> None:
         """What a node says to those who watch it: to `watch`, if that is set."""

@@ -18,12 +18,21 @@ REPLICAS = ("east", "west", "north")
 PLACES = ["r", "r/1", "r/1/a", "r/1/a/b", "r/1/b", "r/2", "r/2/a", "last"]
 KINDS = [
     ("scalar", "forget"),
+    ("scalar", "presence"),
     ("scalar", "presence", "forget"),
     ("scalar", "erase", "forget"),
     ("presence", "erase", "forget"),
     ("count", "erase", "forget"),
     ("count", "scalar", "erase", "forget"),
     ("scalar", "presence", "erase", "count", "forget"),
+]
+MEETINGS = [
+    ["r/1"],
+    ["r/1", "r/1/a"],
+    ["r", "r/1", "r/1/a"],
+    ["r/1", "r/1/a", "r/1/a/b", "r/1/b"],
+    ["r", "r/1", "r/1/a", "r/2", "r/2/a"],
+    PLACES,
 ]
 HEARINGS = ("again", "skip", "peer", "stale", "snapshot", "snapshot")
 
@@ -63,6 +72,14 @@ class Step(NamedTuple):
     chunk_bytes: int
 
 
+class Snapshot(NamedTuple):
+    """All that a replica had in a version."""
+
+    replica: str
+    version: int
+    chunks: list[Fragment]
+
+
 class Owner:
     """A collector's dealings with its replica, and all the fragments that it published."""
 
@@ -70,6 +87,7 @@ class Owner:
         self.replica = replica
         self.state = State(replica)
         self.fragments: list[Fragment] = []
+        self.snapshots = [self._snapshot()]
         self._pieces: list[tuple[list[Forgotten], list[Entry]]] = []
 
     @property
@@ -103,6 +121,10 @@ class Owner:
         while last is not None:
             fragment, last = self.state.fragment(self.replica, (0, 0), paths, bytes_max)
             self._say(fragment)
+        self.snapshots.append(self._snapshot())
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self.replica, len(self.fragments), snapshot(self.state, self.replica))
 
     def _say(self, said: Fragment) -> None:
         _, _, _, *rest = (getattr(said, field) for field in said.__struct_fields__)
@@ -168,6 +190,16 @@ class Follower:
             self.state.merge(fragment)
         self.check()
 
+    def take_back(self, old: Snapshot) -> None:
+        """Go back or on to what a replica had then."""
+        assert self.state.install(*old, takes_back=True)
+        self.check()
+
+    def drop(self, replica: str) -> None:
+        """Go on without a replica."""
+        self.state.drop_replica(replica)
+        self.check()
+
     def check(self) -> None:
         """The join is that of the parts, and all that looks different was named."""
         self.state.check_invariants()
@@ -197,9 +229,10 @@ def dealings(draw: st.DrawFn) -> list[Step]:
     Each example has a few paths only, so that they meet, and a few kinds of news only.
     """
     kinds = st.sampled_from(draw(st.sampled_from(KINDS)))
-    paths = st.sampled_from(draw(st.sampled_from([PLACES, PLACES[1:3], PLACES[1:5], PLACES[:4]])))
-    news = st.builds(News, kinds, paths, st.integers(1, 6), st.integers(1, 5))
-    hearing = st.sampled_from([*["all"] * 6, *["later"] * 3, *HEARINGS])
+    paths = st.sampled_from(draw(st.sampled_from(MEETINGS)))
+    news = st.builds(News, kinds, paths, st.integers(1, 3), st.integers(1, 5))
+    pace = draw(st.sampled_from([0, 0.3, 1]))  # whether the stamps are all alike, or rise
+    hearing = st.sampled_from([*["all"] * 8, *["later"] * 3, *HEARINGS])
     steps = st.builds(
         Step,
         st.integers(0, draw(st.integers(1, 2))),
@@ -210,9 +243,10 @@ def dealings(draw: st.DrawFn) -> list[Step]:
     # A number is a mark's writer: what differs in anything else must differ in it.
     seen: dict[tuple[int, int], tuple[str, str]] = {}
     result: list[Step] = []
-    for step in draw(st.lists(steps, min_size=3, max_size=12)):
+    for at, step in enumerate(draw(st.lists(steps, min_size=3, max_size=12))):
         told: list[News] = []
-        for kind, path, stamp, number in step.news:
+        for kind, path, early, number in step.news:
+            stamp = early + int(pace * at)
             while seen.setdefault((stamp, number), (kind, path)) != (kind, path):
                 number += 5
             told.append(News(kind, path, stamp, number))
@@ -224,7 +258,6 @@ def deal(steps: list[Step], state_class: type[State] = State) -> tuple[list[Owne
     """Take all steps; then both followers hear what they have missed."""
     owners = [Owner(replica) for replica in REPLICAS]
     followers = [Follower(state_class), Follower(state_class)]
-    stale = {owner.replica: (0, snapshot(owner.state, owner.replica)) for owner in owners}
     for step in steps:
         owner = owners[step.owner]
         for news in step.news:
@@ -248,10 +281,10 @@ def deal(steps: list[Step], state_class: type[State] = State) -> tuple[list[Owne
                     chunks = snapshot(other.state, owner.replica, step.chunk_bytes)
                     follower.install(other.known(owner), chunks, [])
                 case "stale":
-                    follower.install(*stale[owner.replica], [])
+                    _, version, chunks = owner.snapshots[len(owner.snapshots) // 2]
+                    follower.install(version, chunks, [])
                 case "snapshot":
                     _snapshot_while_it_moves_on(owner, follower, step)
-                    stale[owner.replica] = owner.version, snapshot(owner.state, owner.replica)
                 case _:
                     assert hearing == "later"
     for owner in owners:

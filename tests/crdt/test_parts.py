@@ -5,27 +5,36 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardlog.crdt.delta import FORGOTTEN, Entry, Erase, Forgotten, Fragment, Write
+from shardlog.crdt.delta import FORGOTTEN, Entry, Erase, Forgotten, Fragment, Value, Write
 from shardlog.crdt.state import State
-from tests.crdt.owners import PLACES, REPLICAS, Owner, Step, deal, dealings, snapshot
+from tests.crdt.owners import PLACES, REPLICAS, Follower, Owner, Step, deal, dealings, snapshot
 
 
 def check_dealings(steps: list[Step], state_class: type[State] = State) -> None:
     """All who hold the same versions are equal, and equal to who has only the snapshots.
 
+    Then one goes back in each replica's versions and on again, and one drops them all.
     A function of its own, so that mutants can be put to the same test.
     """
     owners, (first, second) = deal(steps, state_class)
-    fresh = state_class()
+    fresh = Follower(state_class)
     for owner in owners:
-        fresh.install(owner.replica, owner.version, snapshot(owner.state, owner.replica))
+        fresh.install(owner.version, snapshot(owner.state, owner.replica), [])
         alone = state_class()
         alone.install(owner.replica, owner.version, snapshot(first.state, owner.replica, 100))
         assert alone.digest() == owner.state.digest()
         assert list(alone.rows()) == list(owner.state.rows())
 
-    assert first.state.digest() == second.state.digest() == fresh.digest()
-    assert list(first.state.rows()) == list(second.state.rows()) == list(fresh.rows())
+    digest = first.state.digest()
+    assert digest == second.state.digest() == fresh.state.digest()
+    assert list(first.state.rows()) == list(second.state.rows()) == list(fresh.state.rows())
+    for owner in owners:
+        for old in [*reversed(owner.snapshots), *owner.snapshots[::2], owner.snapshots[-1]]:
+            first.take_back(old)
+    assert first.state.digest() == digest
+    for owner in owners:
+        fresh.drop(owner.replica)
+    assert fresh.state.digest() == state_class().digest()
 
 
 @given(dealings())
@@ -38,8 +47,7 @@ def test_who_holds_the_same_versions_is_equal(steps: list[Step]) -> None:
 def test_a_replica_that_is_dropped_leaves_nothing(steps: list[Step], replica: str) -> None:
     """What it hid shows again: the state is that of who never heard of it."""
     owners, (follower, _) = deal(steps)
-    follower.state.drop_replica(replica)
-    follower.check()
+    follower.drop(replica)
     others = State()
     for owner in owners:
         if owner.replica != replica:
@@ -124,6 +132,39 @@ def test_what_a_forgotten_count_had_hidden_is_named() -> None:
 
     assert state.shown("r/1/a") is not None
     assert "r/1/a" in state.take_touched()
+
+
+def test_a_late_scalar_below_a_newer_dict_names_the_counts_that_its_floor_hides() -> None:
+    """The dict shows before and after; the count below it does no more."""
+    state = State()
+    state.put("east", Entry("r/1/n", 3, 3, 1))
+    state.merge(Fragment("east", 0, 1, ["p"], [Write("r/1", 4, 0, {})], [Erase("r/1", 2, 0)], []))
+    assert state.shown("r/1/n") is not None
+    state.take_touched()
+    state.write("r/1", 3, "q", "late")
+
+    assert state.shown("r/1/n") is None
+    assert "r/1/n" in state.take_touched()
+
+
+def test_a_write_where_another_replicas_value_shows_is_joined_to_its_own_part() -> None:
+    """What the part has there and below, and does not show, is superseded as at its owner."""
+    state, owner = State(), State("east")
+    steps: list[tuple[str, int, Value]] = [
+        ("r/1", 1, 0),
+        ("r/1", 2, {}),
+        ("r/1/a", 3, 0),
+        ("r/1", 5, 0),
+    ]
+    for version, (path, stamp, value) in enumerate(steps):
+        if stamp == 5:
+            state.merge(Fragment("west", 0, 1, ["q"], [Write("r/1", 4, 0, 0)], [], []))
+        write = Write(path, stamp, 0, value)
+        state.merge(Fragment("east", version, version + 1, ["p"], [write], [], []))
+        owner.write(path, stamp, "p", value)
+    state.check_invariants()
+
+    assert list(state.parts["east"].map.rows()) == list(owner.map.rows())
 
 
 def test_what_is_forgotten_is_said_to_be_forgotten_however_much_went_with_it() -> None:

@@ -119,6 +119,15 @@ def test_a_run_that_may_have_less_waits(
     assert address.following.note == ""
 
 
+def test_one_heartbeat_is_enough_to_know_what_must_stay() -> None:
+    """The first run ends before it beats again: its snapshot is not taken back either."""
+    address = Address()
+    address.beat("a", host("1", 5))
+    address.beat("b")
+    assert address.shown == ["a"]
+    assert "less than before of 1" in address.following.note
+
+
 def test_after_30_seconds_it_is_taken_and_what_is_missing_is_said(address: Address) -> None:
     """A host that nobody knows any more: 30 s, then it is done without, until it is there again."""
     for _ in range(30):
@@ -142,6 +151,15 @@ def test_a_run_that_ends_while_it_is_waited_for_gives_its_place_to_the_next(
         address.beat(f"b{turn}", host("1", 5))
     address.beat("c", host("1", 5), host("2", 7))
     assert address.shown == ["a", "c"]
+
+
+def test_a_host_that_was_on_its_way_is_not_taken_back() -> None:
+    """It was heard at the last heartbeat, and nothing of it was there: what came since may show by
+    now, so the next run must have it live."""
+    address = Address()
+    address.beat("a", host("1", 0, "syncing"))
+    address.beat("b")
+    assert address.shown == ["a"]
 
 
 def test_replaced_hosts_are_no_reason_to_wait(address: Address) -> None:

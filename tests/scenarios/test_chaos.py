@@ -69,9 +69,9 @@ def test_what_has_collapsed_is_judged_in_all() -> None:
 
 def test_goals_are_missed_by_what_is_wrong() -> None:
     """A wrong count, a lost flush, a refused call, a dip and a total that changed each miss one."""
-    run: dict[str, Any] = {"right": False, "missing": 9, "unflushed": 8, "had_collector": True}
+    run: dict[str, Any] = {"right": False, "missing": 9, "unflushed": 8, "counted": 10}
     found: dict[str, Any] = {
-        "runs": [run | {"end": "left"}, run | {"end": "killed"}],
+        "runs": [run | {"end": end, "had_collector": True} for end in ("left", "killed")],
         "refused": 1,
         "dips": [vars(Dip(1.0, 2.0, 3))],
         "dips_after_aggregators": [vars(Dip(1.0, 2.0, 3))],
@@ -81,3 +81,22 @@ def test_goals_are_missed_by_what_is_wrong() -> None:
     }
 
     assert not any(row["met"] for row in goals(dict.fromkeys(RETENTIONS, found)))
+
+
+def test_a_flush_that_nothing_was_seen_of_is_no_goal_met() -> None:
+    """Where no process was killed beside a collector nothing says that its last flush is all that
+    is missing.
+    """
+    found: dict[str, Any] = {
+        "runs": [],
+        "refused": 0,
+        "dips": [],
+        "dips_after_aggregators": [],
+        "totals": [7],
+        "expected": 7,
+        "records": ["~"],
+    }
+    missed = [row for row in goals(dict.fromkeys(RETENTIONS, found)) if not row["met"]]
+
+    assert len(missed) == len(RETENTIONS)
+    assert all("than the flush" in row["goal"] for row in missed)
