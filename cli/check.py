@@ -10,49 +10,51 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import click
 
+from shardlog.cli.ledger import Finding, examine_ledger
 from shardlog.cli.options import json_option, load_config
 from shardlog.cli.output import echo_json, printable
 from shardlog.collector.follow import libzmq_version
 from shardlog.crdt.config import CONFIG_VARIABLE, VARIABLE_PREFIX, VARIABLES, Config
 from shardlog.crdt.endpoint import AGGREGATOR_SERVE, check_address, collector_listen
 from shardlog.crdt.errors import ConfigError, Unreachable
+from shardlog.crdt.replication.messages import Heartbeat
 from shardlog.monitor import connect
-from shardlog.monitor.views import clock_remark, iso_utc
+from shardlog.monitor.views import clock_remark, doubts
 
 TIMEOUT_S = 3.0
 LIBZMQ_OLDEST = (4, 3, 5)
 """Older ones have holes that anybody who reaches the port may use."""
 
 
-class Finding(NamedTuple):
-    """What was looked at, and how it is."""
-
-    subject: str
-    status: Literal["fine", "wrong", "unreachable"]
-    says: str
-
-
 @click.command()
 @click.option("--config", "path", metavar="FILE", help="TOML file. Or SHARDLOG_CONFIG.")
 @click.option("--connect", "url", metavar="URL", help="Where monitors are served.")
+@click.option("--ledger", is_flag=True, help="Check instead that nothing counted was lost.")
 @json_option("Print a list of objects instead, on one line.")
-def check(path: str | None, url: str | None, as_json: bool) -> None:
+def check(path: str | None, url: str | None, ledger: bool, as_json: bool) -> None:
     """Check configuration and connections, and say what is wrong.
 
-    Exit 1 if something is wrong; else 3 if somebody does not answer.
+    With --ledger add up, over all hosts, what was counted and what became of it: it is visible, or
+    went on at ~, or was erased or refused, or is not delivered yet. That takes some seconds.
+
+    Exit 1 if something is wrong; else 3 if somebody does not answer, or not all has arrived yet.
     """
-    findings = list(examine(path, url, os.environ))
+    if ledger:
+        served = url or load_config(path, os.environ).monitor.connect or AGGREGATOR_SERVE
+        findings = list(examine_ledger(served, timeout_ms=int(1000 * TIMEOUT_S)))
+    else:
+        findings = list(examine(path, url, os.environ))
     if as_json:
         echo_json([finding._asdict() for finding in findings], one_line=True)
     else:
         for finding in findings:
             click.echo(f"{finding.status:11}  {finding.subject}: {printable(finding.says)}")
     statuses = {finding.status for finding in findings}
-    sys.exit(1 if "wrong" in statuses else 3 if "unreachable" in statuses else 0)
+    sys.exit(1 if "wrong" in statuses else 3 if statuses != {"fine"} else 0)
 
 
 def examine(path: str | None, url: str | None, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -146,29 +148,51 @@ def _served(url: str) -> Iterator[Finding]:
     """Whether monitors are answered, and how complete what they are told is."""
     try:
         with connect(url, timeout_ms=int(1000 * TIMEOUT_S)) as cluster:
-            hosts = cluster.hosts
+            heartbeat = cluster.heartbeat
     except ConfigError as error:
         yield Finding("monitors", "wrong", str(error))
     except Unreachable as error:
         yield Finding("monitors", "unreachable", str(error))
     else:
-        yield _hosts(url, len(hosts))
-        live = {host.host for host in hosts if host.status == "live"}
-        for host in hosts:
-            if remark := clock_remark(host):
-                yield Finding(f"host {printable(host.host)}", "wrong", remark)
-            if host.status not in ("live", "replaced"):
-                says = f"{host.status}, last heard {iso_utc(host.since_ns)}; "
-                if host.host in live:
-                    says += "a collector with another store has taken its place"
-                elif host.status == "stale":
-                    says += "its collector has ended, or does not reach its aggregator"
-                else:
-                    says += "its snapshot is on the way"
-                yield Finding(f"host {printable(host.host)}", "wrong", says)
+        yield from _heard(url, heartbeat)
 
 
-def _hosts(url: str, number: int) -> Finding:
-    if number == 0:
-        return Finding("monitors", "unreachable", f"{url} serves no host: no collector sends there")
-    return Finding("monitors", "fine", f"{url} serves {number} host{'s' if number > 1 else ''}")
+def _heard(url: str, heartbeat: Heartbeat | None) -> Iterator[Finding]:
+    """What a server says of itself and of its hosts."""
+    if heartbeat is None or not heartbeat.hosts:
+        says = f"{url} serves no host: no collector sends there"
+        yield Finding("monitors", "unreachable", says)
+        return
+    number = len(heartbeat.hosts)
+    yield Finding("monitors", "fine", f"{url} serves {number} host{'s' if number > 1 else ''}")
+    for host in heartbeat.hosts:
+        if remark := clock_remark(host):
+            yield Finding(f"host {printable(host.host)}", "wrong", remark)
+    live = {host.host for host in heartbeat.hosts if host.status == "live"}
+    for doubt in doubts(url, heartbeat, is_whole=True, stale_since_ns=None):
+        subject = f"host {printable(doubt.host)}" if doubt.host else "monitors"
+        status: Literal["settling", "wrong"] = "settling" if doubt.status == "settling" else "wrong"
+        says = f"{doubt.status}: {doubt.reason}"
+        if doubt.status == "stale" and doubt.host in live:
+            says += "; a collector with another store has taken its place"
+        elif doubt.status == "stale":
+            says += "; its collector has ended, or does not reach its aggregator"
+        yield Finding(subject, status, says)
+    yield from _retention(url, heartbeat)
+    for reason, times in sorted(heartbeat.refused.items()):
+        says = f"turned away {times} times since the start of {url}, whose log names the first"
+        yield Finding(f"refused {printable(reason)}", "wrong", says)
+
+
+def _retention(url: str, heartbeat: Heartbeat) -> Iterator[Finding]:
+    """Whether all hosts, and who serves them, forget by the same table."""
+    tables: dict[str, list[str]] = {}
+    for host in heartbeat.hosts:
+        if host.retention and host.status != "replaced":
+            tables.setdefault(host.retention, []).append(host.host)
+    if heartbeat.retention:
+        tables.setdefault(heartbeat.retention, []).append(url)
+    if len(tables) > 1:
+        groups = " | ".join(", ".join(sorted(hosts)) for hosts in tables.values())
+        says = f"the tables of {groups} differ; write the same one everywhere"
+        yield Finding("[retention]", "wrong", says)

@@ -28,6 +28,7 @@ COMMANDS = {
     "collect": "shardlog.cli.collect",
     "aggregate": "shardlog.cli.aggregate",
     "get": "shardlog.cli.get",
+    "total": "shardlog.cli.total",
     "watch": "shardlog.cli.watch",
     "blades": "shardlog.cli.blades",
     "check": "shardlog.cli.check",

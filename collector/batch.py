@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from shardlog.crdt.counter import Mark
-    from shardlog.crdt.delta import Entry
+    from shardlog.crdt.delta import Amount, Entry
     from shardlog.crdt.lww_map import Floor, Leaf
 
 
@@ -34,6 +34,19 @@ class Closed(NamedTuple):
     closed_ns: int
 
 
+class SavedSums(NamedTuple):
+    """The rows of a replica's sums, see `shardlog.collector.sidecar.sums`.
+
+    `refused` has totals that were turned away, by process, path and generation; 0 is no more.
+    """
+
+    rows: dict[str, tuple[Amount, ...]]
+    refused: dict[tuple[str, str, int], Amount]
+
+
+NO_SUMS = SavedSums({}, {})
+
+
 class Identity(NamedTuple):
     """Which replica a store is, and what it goes on for.
 
@@ -53,7 +66,8 @@ class Persist:
     """Effect: write all this in one transaction, in the order of the fields.
 
     A mark that is None was retired; a register without leaf and floor is gone. Of a process that
-    has `ended` all marks and its line go. Closed ids numbered below `forgotten` go.
+    has `ended` all marks, its line and its sums go; where another `identity` goes on, all sums that
+    were there before. Closed ids numbered below `forgotten` go.
     """
 
     version: int
@@ -67,6 +81,7 @@ class Persist:
     closed: tuple[Closed, ...] = ()
     forgotten: int = 0
     watermark_ns: int = 0
+    sums: SavedSums = NO_SUMS
     clocks: tuple[tuple[str, int | None], ...] = ()
     """What others have said of records, None for one that is forgotten."""
     identity: Identity | None = None
@@ -85,6 +100,7 @@ class Restored:
     closed: tuple[Closed, ...] = ()
     entries: tuple[Entry, ...] = ()
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...] = ()
+    sums: SavedSums = NO_SUMS
     clocks: dict[str, int] = field(default_factory=dict[str, int])
     lost_ns: int = 0
     lower_bound: str = ""

@@ -34,6 +34,13 @@ alter table entry add column base_n integer not null default 0;
 alter table entry add column base_nn integer not null default 0;
 alter table entry add column reset integer not null default 0;
 """
+_SUMS = """
+create table account (name text primary key, amounts text not null) strict, without rowid;
+create table refused (
+    process text, path text, generation integer, amount text not null,
+    primary key (process, path, generation)
+) strict, without rowid;
+"""
 _LOSSES = """
 alter table line add column baseline integer not null default 0;
 alter table replica add column lost_ns integer not null default 0;
@@ -44,5 +51,5 @@ create table run (number integer primary key, epoch text not null, opened intege
 _CLOCKS = """
 create table clock (record text primary key, stamp integer not null) strict, without rowid;
 """
-STEPS = (_COUNTS, _LIVES + _RESETS, _LOSSES + _CLOCKS)
+STEPS = (_COUNTS, _LIVES + _RESETS, _LOSSES + _CLOCKS + _SUMS)
 """What makes each schema of the one before it; 0 is an empty file."""

@@ -2,19 +2,21 @@
 
 What is kept: the replica's name, version and runs, and what it goes on for, per (process, path) the
 highest total heard, per process how far it was heard, the ids of those that have ended, the
-replica's own entries, the registers and floors, and the clocks that others have said records have.
-With synchronous=FULL a commit is one append and one fsync. How it is opened, and what becomes of a
-damaged one, is said in `shardlog.collector.database`.
+replica's own entries, the registers and floors, the clocks that others have said records have, and
+the sums of all that. These are JSON, as they may need more than 64 bits. With synchronous=FULL a
+commit is one append and one fsync. How it is opened, and what becomes of a damaged one, is said in
+`shardlog.collector.database`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import sqlite3
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Closed, Line, Restored
+from shardlog.collector.batch import Closed, Line, Restored, SavedSums
 from shardlog.collector.database import Database
 from shardlog.collector.schema import STEPS
 from shardlog.crdt.counter import Mark, lengthen, shorten
@@ -180,6 +182,7 @@ def _load(db: sqlite3.Connection) -> Restored:
         lower_bound=lower_bound,
         replaces=tuple(replaces.split()),
         runs=tuple(db.execute("select epoch, opened from run order by number")),
+        sums=_sums(db),
     )
 
 
@@ -187,11 +190,40 @@ def _commit_lives(db: sqlite3.Connection, batch: Persist) -> None:
     execute, executemany = db.execute, db.executemany
     lines = [(process, *line) for process, line in batch.lines]
     executemany("insert or replace into line values (?, ?, ?, ?)", lines)
+    if batch.identity is not None:
+        execute("delete from account")
+        execute("delete from refused")
+    rows = [(name, json.dumps(row)) for name, row in batch.sums.rows.items()]
+    executemany("insert or replace into account values (?, ?)", rows)
+    refused = batch.sums.refused
+    executemany(
+        "insert or replace into refused values (?, ?, ?, ?)",
+        [(*row, json.dumps(amount)) for row, amount in refused.items() if amount],
+    )
+    executemany(
+        "delete from refused where process = ? and path = ? and generation = ?",
+        [row for row, amount in refused.items() if not amount],
+    )
     ended = [(process,) for process in batch.ended]
     executemany("delete from mark where process = ?", ended)
     executemany("delete from line where process = ?", ended)
+    executemany("delete from account where name = ?", ended)
+    executemany("delete from refused where process = ?", ended)
     executemany("insert or replace into closed values (?, ?, ?, ?)", batch.closed)
     execute("delete from closed where number < ?", (batch.forgotten,))
+
+
+def _sums(db: sqlite3.Connection) -> SavedSums:
+    return SavedSums(
+        {
+            name: tuple(map(_json_amount, json.loads(amounts)))
+            for name, amounts in db.execute("select * from account")
+        },
+        {
+            (process, path, generation): _json_amount(json.loads(amount))
+            for process, path, generation, amount in db.execute("select * from refused")
+        },
+    )
 
 
 def _registers(db: sqlite3.Connection) -> Iterator[tuple[str, Leaf | None, Floor | None]]:
@@ -201,6 +233,10 @@ def _registers(db: sqlite3.Connection) -> Iterator[tuple[str, Leaf | None, Floor
             None if stamp is None else Leaf(stamp, writer, decode_value(value)),
             None if floor[0] is None else Floor(*floor),
         )
+
+
+def _json_amount(value: int | list[int]) -> Amount:
+    return value if isinstance(value, int) else _amount(value)
 
 
 def _amount(parts: list[int]) -> Amount:

@@ -114,6 +114,18 @@ def fits(total: Amount) -> bool:
     return max(lengthen(total)) <= PART_MAX
 
 
+def cut(total: Amount) -> Amount:
+    """The amount with no part greater than can be sent. O(1).
+
+    >>> cut(7), cut((1, 0, 2**63, 0)) == (1, 0, PART_MAX, 0)
+    (7, True)
+    """
+    if fits(total):
+        return total
+    a, b, c, d = lengthen(total)
+    return shorten((min(a, PART_MAX), min(b, PART_MAX), min(c, PART_MAX), min(d, PART_MAX)))
+
+
 def is_amount(total: Amount) -> bool:
     """Whether this is an amount in its one canonical form: what is received is checked by it."""
     return min(lengthen(total)) >= 0 and shorten(lengthen(total)) == total

@@ -13,6 +13,7 @@ pattern names is kept for ever. The defaults are
     "*/*" = "24h"                        and of what shardlog keeps itself
     "shardlog/presence/*/*" = "24h"      each process that was there
     "shardlog/health/*/*" = "24h"        what each blade and each collector refused
+    "shardlog/health/ledger/*" = "forever"   the sums of each replica, which may rest for long
     "shardlog/errors/*" = "7d"
 
 When a record is forgotten, its counts go on below its sibling `~` (`shardlog.crdt.path`), which
@@ -38,6 +39,7 @@ DEFAULTS = {
     DEFAULT: "24h",
     "shardlog/presence/*/*": "24h",
     "shardlog/health/*/*": "24h",
+    "shardlog/health/ledger/*": "forever",
     "shardlog/errors/*": "7d",
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -20,6 +20,9 @@ generation of a counter, the receiver must hear the old total, the floor and the
 order. So it applies a report's erases first, then its writes, then its totals; a report that
 carries ended totals carries nothing else; and totals wait until all floors are out.
 
+Each report also says what was counted at all paths so far, which is added up beside the totals: so
+it can be told, further on, whether all of it has arrived.
+
 Times. `now_ns` is a reading of a monotonic clock, for intervals; `wall_ns` is what stamps are made
 of, and may jump.
 
@@ -33,6 +36,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from shardlog.crdt import counter
 from shardlog.crdt.delta import Erase, Write
 from shardlog.crdt.path import RESERVED, path_text
 from shardlog.crdt.replication.messages import Report
@@ -43,7 +47,7 @@ from shardlog.handler.shelf import UNSENT, Sent, take_totals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shardlog.crdt.delta import Retired, Value
+    from shardlog.crdt.delta import Amount, Retired, Value
     from shardlog.handler.shard import Shard
 
 MS = 1_000_000
@@ -85,6 +89,7 @@ class Outbox:
         self._presence_path = path_text((RESERVED, "presence", blade, process))
         self._health_path = path_text((RESERVED, "health", "blade", blade))
         self._pace = pace
+        self._counted: Amount = 0  # beside the totals, so that these can be checked by it
         self._backlog = Backlog(limits)
         self._sequence = self._acknowledged = 0
         self._follows = 0  # the last report on this connection
@@ -110,7 +115,10 @@ class Outbox:
         if shard.counts:
             stamp = clock.stamp(time_ns)
             for path, amount in shard.counts:
-                self._check(path, backlog.count(path, stamp, amount))
+                refused_by = backlog.count(path, stamp, amount)
+                if refused_by is None:
+                    self._counted = counter.add(self._counted, amount)
+                self._check(path, refused_by)
 
     def refuse(self, reason: str, times: int, sample: str, wall_ns: int) -> None:
         """Count what was turned away; the first sample of each reason is named in the state."""
@@ -201,7 +209,8 @@ class Outbox:
             self._whole = self._whole or self._sequence
         follows, self._follows = self._follows, self._sequence
         head = (self.process, self._sequence, self._complete_ns, final)
-        return Report(*head, writes, erases, totals, follows, retired)
+        counted = counter.cut(self._counted)
+        return Report(*head, writes, erases, totals, follows, retired, counted)
 
     def last_reports(self, now_ns: int, wall_ns: int) -> Iterator[Report]:
         """All that is not acknowledged, once more, as on a new connection; the last is final.

@@ -7,6 +7,7 @@ General layout:
 - `board`      where the thread writes and all others read
 - `replica`    what shows: rows by path; `change` what is told of them, `watch` to whom, how fast
 - `views`      state -> rows of tables; `document` state -> what JSON can say
+- `balance`    whether what shows is what was counted
 
 The names below are loaded when they are used: importing this package loads no sockets.
 """
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
     from shardlog.monitor.change import ABSENT, Change
     from shardlog.monitor.client import connect
     from shardlog.monitor.cluster import Cluster
+    from shardlog.monitor.views import TotalReport
 
-__all__ = ["connect", "Cluster", "Change", "ABSENT", "ConfigError", "Unreachable"]
+__all__ = ["connect", "Cluster", "Change", "ABSENT", "TotalReport", "ConfigError", "Unreachable"]
 
 _HOMES = {
     "connect": "shardlog.monitor.client",
     "Cluster": "shardlog.monitor.cluster",
     "Change": "shardlog.monitor.change",
     "ABSENT": "shardlog.monitor.change",
+    "TotalReport": "shardlog.monitor.views",
     "ConfigError": "shardlog.crdt.errors",
     "Unreachable": "shardlog.crdt.errors",
 }

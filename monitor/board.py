@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
-    from shardlog.crdt.replication.messages import Changes, HostStatus
+    from shardlog.crdt.replication.messages import Changes, Heartbeat
     from shardlog.monitor.change import Change
 
     T = TypeVar("T")
@@ -24,7 +24,10 @@ class Board:
     """A replica under a lock, and those who watch it. A watch that nobody holds is dropped."""
 
     def __init__(self) -> None:
-        self.hosts: Sequence[HostStatus] = ()
+        self.heartbeat: Heartbeat | None = None
+        """The server's last; what it tells of has been taken in, or `is_whole` is no more."""
+        self.is_whole = False
+        """Whether nothing is known to be missing of what the server has said."""
         self._moved = threading.Condition()
         self._replica = Replica()
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
@@ -35,7 +38,7 @@ class Board:
         """Replace all by a snapshot. Complexity: `Replica.install`."""
         with self._moved:
             self._tell(self._replica.install(chunks, deltas, time.time_ns()))
-            self._is_complete = True
+            self._is_complete = self.is_whole = True
             self._moved.notify_all()
 
     def apply(self, changes: Changes) -> None:

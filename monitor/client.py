@@ -138,7 +138,8 @@ class Link(threading.Thread):
             self._refused = str(error)
             return
         self._refused = ""
-        self._board.hosts = self._following.hosts
+        self._board.is_whole &= self._following.is_whole
+        self._board.heartbeat = self._following.heartbeat
         self._obey()
 
     def _obey(self) -> None:

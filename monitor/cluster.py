@@ -8,14 +8,15 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shardlog.crdt.errors import Unreachable
-from shardlog.monitor import views
+from shardlog.monitor import balance, views
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from shardlog.crdt.path import Key, Keys
-    from shardlog.crdt.replication.messages import HostStatus
+    from shardlog.crdt.replication.messages import Heartbeat, HostStatus
     from shardlog.monitor.board import Board
+    from shardlog.monitor.replica import Replica
     from shardlog.monitor.watch import Watch
 
 
@@ -86,6 +87,31 @@ class Cluster:
         """
         return self._ready().read(lambda replica: replica.total(pattern))
 
+    def total_report(self, pattern: str) -> views.TotalReport:
+        """The same sum, and whether it is all that was counted; if not, why. O(as `total` + hosts).
+
+        Raises:
+            ConfigError: this is not a pattern.
+        """
+        board = self._ready()
+
+        def report(replica: Replica) -> views.TotalReport:
+            doubts = self._doubts(board)  # before the sum: what a heartbeat vouches for is in it
+            return views.total_report(pattern, replica.total(pattern), doubts)
+
+        return board.read(report)
+
+    def ledger(self) -> balance.Sample:
+        """What hosts say of all that was counted and what became of it, and what shows. O(rows)."""
+        board = self._ready()
+
+        def sample(replica: Replica) -> balance.Sample:
+            doubts = self._doubts(board)
+            books = balance.books(replica.rows(balance.LEDGER))
+            return balance.Sample(books, *replica.sum(), doubts)
+
+        return board.read(sample)
+
     def watch(self, pattern: str = "**") -> Watch:
         """The changes from now on, at and below what matches: for `for` and `async for`.
 
@@ -104,7 +130,13 @@ class Cluster:
     @property
     def hosts(self) -> list[HostStatus]:
         """How complete each host's part is, as the server's last heartbeat said."""
-        return list(self._ready().hosts)
+        heartbeat = self.heartbeat
+        return [] if heartbeat is None else list(heartbeat.hosts)
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """What the server said last of itself and of its hosts; None if nothing yet."""
+        return self._ready().heartbeat
 
     @property
     def stale_since_ns(self) -> int | None:
@@ -165,6 +197,15 @@ class Cluster:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _doubts(self, board: Board) -> list[views.Doubt]:
+        return views.doubts(
+            self.url,
+            board.heartbeat,
+            is_whole=board.is_whole,
+            stale_since_ns=self._link.stale_since_ns(),
+            note=self._link.note(),
+        )
 
     def _ready(self) -> Board:
         self.wait()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shardlog.monitor.change import Change
+    from shardlog.monitor.views import TotalReport
 
 
 def document(value: Any) -> Any:
@@ -52,6 +53,18 @@ def change_document(change: Change) -> dict[str, Any]:
         "by": change.by,
         "at": iso_utc(change.at_ns),
     }
+
+
+def total_document(report: TotalReport) -> dict[str, Any]:
+    """A total with its status. O(1).
+
+    >>> from shardlog.monitor.views import TotalReport
+    >>> total_document(TotalReport("a/*", 3, "exact", "", None))
+    {'pattern': 'a/*', 'value': 3, 'status': 'exact', 'reason': '', 'since': None}
+    """
+    said = report._asdict()
+    since_ns = said.pop("since_ns")
+    return {**said, "since": None if since_ns is None else iso_utc(since_ns)}
 
 
 def _key(key: str | int, tree: Mapping[str | int, Any]) -> str:

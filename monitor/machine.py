@@ -20,7 +20,6 @@ from shardlog.crdt.replication.follower import Follower
 from shardlog.crdt.replication.messages import LANES, Heartbeat, Install, SnapshotChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from random import Random
 
     from shardlog.crdt.replication.messages import Apply, Ask, HostStatus, StreamMessage
@@ -34,15 +33,15 @@ class Following:
     """What a monitor follows at one address. All times are of one clock that never steps."""
 
     def __init__(self, rng: Random) -> None:
-        self.hosts: Sequence[HostStatus] = ()
-        """How complete each host's part is in what shows."""
+        self.heartbeat: Heartbeat | None = None
+        """What the run that shows said last of itself and of its hosts."""
         self.note = ""
         """Why what shows is not what the node at the address has, or why it lacks something."""
         self._rng = rng
         self._follower: Follower | None = None
         self._epoch = ""
         self._shown: Follower | None = None
-        self._told: Sequence[HostStatus] = ()
+        self._told: Heartbeat | None = None
         self._known: dict[str, HostStatus] = {}
         self._missed: dict[str, HostStatus] = {}
         self._waiting_ns: int | None = None
@@ -52,6 +51,11 @@ class Following:
     def is_heard(self) -> bool:
         """Whether anybody has ever been heard."""
         return self._follower is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is known to be missing of what the run that is followed has said."""
+        return self._follower is not None and self._follower.phase == "live"
 
     def receive(self, message: StreamMessage, now_ns: int) -> None:
         """Take in what comes from the address. O(hosts), or as `Follower.receive`.
@@ -69,13 +73,13 @@ class Following:
             self._follower, self._epoch = follower, message.epoch
         self._waiting_ns = None
         if isinstance(message, Heartbeat):
-            self._told = message.hosts
+            self._told = message
             if follower.phase == "live":
                 self._know()
                 self._look_for_missed(message)
         self._take(follower)
         if self._shown in (None, follower):
-            self.hosts = self._told
+            self.heartbeat = self._told
 
     def stale_since_ns(self, now_ns: int) -> int | None:
         """When the run that shows was last heard, if it is silent or another one is there."""
@@ -109,7 +113,8 @@ class Following:
                 self._know()  # it was made behind the heartbeat that had it asked for
 
     def _know(self) -> None:
-        self._known = {host.replica: host for host in self._told}
+        hosts = () if self._told is None else self._told.hosts
+        self._known = {host.replica: host for host in hosts}
 
     def _turns_to(self, message: StreamMessage, now_ns: int) -> bool:
         """Whether to follow another run from this message of it on."""

@@ -144,23 +144,33 @@ class Replica:
 
         Ints add up as ints, floats as integers of 1e-9. O(rows below its literal start).
         """
-        whole = billionths = 0
+        billionths = 0
         is_float = False
-        for _, shown in self._select(Selection(pattern, collapsed=True)):
-            if shown.kind != COUNTER:
-                continue
-            if isinstance(shown.value, float):
-                fraction, integer = math.modf(shown.value)
-                whole += int(integer)
-                billionths += round(fraction * BILLION)
-                is_float = True
-            elif isinstance(shown.value, int):
-                whole += shown.value
-        return (whole * BILLION + billionths) / BILLION if is_float else whole
+        for value in self._counters(pattern):
+            is_float |= isinstance(value, float)
+            billionths += _billionths(value)
+        return billionths / BILLION if is_float else billionths // BILLION
+
+    def sum(self) -> tuple[int, int]:
+        """The sum of all counters of users, in billionths; and by how many it may be off. O(n).
+
+        That is where counters are so large that a float can't say all of their billionths.
+        """
+        total = slack = 0
+        for value in self._counters("**"):
+            total += _billionths(value)
+            if isinstance(value, float):
+                slack += round(math.ulp(value) * BILLION / 2)
+        return total, slack
 
     def check_invariants(self) -> None:
         """Raise AssertionError where the index and the rows differ. O(n)."""
         assert list(self._index) == sorted(self._rows)
+
+    def _counters(self, pattern: str) -> Iterator[int | float]:
+        for _, shown in self._select(Selection(pattern, collapsed=True)):
+            if shown.kind == COUNTER and isinstance(shown.value, int | float):
+                yield shown.value
 
     def _select(self, selection: Selection) -> Iterator[tuple[str, Shown]]:
         start = selection.prefix
@@ -208,6 +218,13 @@ class Replica:
                 node = node[key]
             node[last] = _copy(self._rows[path].value)
         return tree
+
+
+def _billionths(value: int | float) -> int:
+    if isinstance(value, int):
+        return value * BILLION
+    fraction, whole = math.modf(value)
+    return int(whole) * BILLION + round(fraction * BILLION)
 
 
 def _said(changes: Changes) -> Iterator[tuple[str, Shown | _Reason]]:

@@ -1,8 +1,14 @@
-"""State -> rows: what tables, plots and metrics start from. Pure: time comes in, text goes out."""
+"""State -> rows: what tables, plots and metrics start from. Pure: time comes in, text goes out.
+
+How far a total is to be trusted is a matter of doubts. Each says what may be missing: part of what
+was said has not come yet ("settling"), or does not come any more ("stale"), or never will ("lower
+bound"). Without any of them the total is exact: it is all that its hosts had counted and sent when
+they were last heard.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict
 
 from shardlog.crdt.path import RESERVED
 
@@ -11,12 +17,14 @@ if TYPE_CHECKING:
 
     from shardlog.crdt.delta import Value
     from shardlog.crdt.path import Key, Keys
-    from shardlog.crdt.replication.messages import HostStatus
+    from shardlog.crdt.replication.messages import Heartbeat, HostStatus
     from shardlog.monitor.replica import Shown
 
 SECOND = 10**9
 PRESENCE = f"{RESERVED}/presence/*/*/*"
 """Selects {blade}/{process}/{host, pid, started, status, heard}."""
+
+Status: TypeAlias = Literal["exact", "settling", "stale", "lower bound"]
 
 
 class Blade(TypedDict):
@@ -29,6 +37,88 @@ class Blade(TypedDict):
     status: str | None
     started: str | None
     heard: str | None
+
+
+class Doubt(NamedTuple):
+    """Something that may be missing: where, why in one line, and since when, if that is known."""
+
+    status: Literal["settling", "stale", "lower bound"]
+    host: str
+    """"" is the server itself."""
+    reason: str
+    since_ns: int | None = None
+
+
+class TotalReport(NamedTuple):
+    """A total and how far it is to be trusted.
+
+    `status` is the first that applies of settling, stale, lower bound, exact; `reason` names all
+    that do, in one line, "" where it is exact. `since_ns`: since when something that is in it is
+    not heard any more, None if all is heard.
+    """
+
+    pattern: str
+    value: int | float
+    status: Status
+    reason: str
+    since_ns: int | None
+
+
+def doubts(
+    url: str,
+    heartbeat: Heartbeat | None,
+    *,
+    is_whole: bool,
+    stale_since_ns: int | None,
+    note: str = "",
+) -> list[Doubt]:
+    """What may be missing of what the server at `url` serves, the worst first. O(hosts log hosts).
+
+    `is_whole` says that all it has sent is here, `stale_since_ns` since when what shows is not what
+    it has, and `note` why, unless it is silent; or what it lacks that it once had.
+    """
+    found: list[Doubt] = []
+    hosts = [] if heartbeat is None else heartbeat.hosts
+    if not is_whole:
+        found.append(Doubt("settling", "", f"the snapshot of {url} is on the way"))
+    if heartbeat is not None and heartbeat.settling:
+        found.append(Doubt("settling", "", heartbeat.settling))
+    if not hosts:
+        found.append(Doubt("settling", "", "no host has been heard yet"))
+    if stale_since_ns is not None or note:
+        silent = f"{url} has not been heard since {iso_utc(stale_since_ns or 0)}"
+        found.append(Doubt("stale", "", note or silent, stale_since_ns))
+    if heartbeat is not None and heartbeat.lower_bound:
+        found.append(Doubt("lower bound", "", heartbeat.lower_bound))
+    for host in hosts:
+        if host.status == "syncing":
+            found.append(Doubt("settling", host.host, f"{host.host}: its snapshot is on the way"))
+        elif host.status == "stale":
+            reason = f"{host.host} has not been heard since {iso_utc(host.since_ns)}"
+            found.append(Doubt("stale", host.host, reason, host.since_ns))
+        if host.lower_bound:
+            reason = f"{host.host}: {host.lower_bound}"
+            found.append(Doubt("lower bound", host.host, reason))
+    return sorted(found, key=lambda doubt: _WORST_FIRST.index(doubt.status))
+
+
+def total_report(pattern: str, value: int | float, doubts: Iterable[Doubt]) -> TotalReport:
+    """A total with its status, by what may be missing, the worst first. O(doubts).
+
+    >>> total_report("a/*", 3, [])
+    TotalReport(pattern='a/*', value=3, status='exact', reason='', since_ns=None)
+    >>> total_report("a/*", 3, [Doubt("lower bound", "node-2", "node-2: its store was lost")])[2:4]
+    ('lower bound', 'node-2: its store was lost')
+    """
+    reasons: dict[str, None] = {}
+    status: Status = "exact"
+    since_ns: int | None = None
+    for doubt in doubts:
+        status = doubt.status if status == "exact" else status
+        reasons[doubt.reason] = None
+        if doubt.since_ns is not None:
+            since_ns = doubt.since_ns if since_ns is None else min(since_ns, doubt.since_ns)
+    return TotalReport(pattern, value, status, "; ".join(reasons), since_ns)
 
 
 def blades(rows: Iterable[tuple[Keys, Shown]]) -> list[Blade]:
@@ -99,6 +189,9 @@ def _civil(days: int) -> tuple[int, int, int]:
     day = day_of_year - (153 * month_from_march + 2) // 5 + 1
     month = month_from_march + 3 if month_from_march < 10 else month_from_march - 9
     return year_of_era + era * 400 + (month <= 2), month, day
+
+
+_WORST_FIRST: tuple[Status, ...] = ("settling", "stale", "lower bound")
 
 
 def _text(value: object) -> str | None:

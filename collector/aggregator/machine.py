@@ -325,7 +325,12 @@ class Aggregator:
         settling = self._settling.why(hosts, now_ns, next(filter(None, twins), ""))
         lower_bound = self._lower_bound or self._roll.lower_bound()
         beat = self._view.heartbeat(
-            now_ns, hosts, self.refused, settling=settling, lower_bound=lower_bound
+            now_ns,
+            hosts,
+            self.refused,
+            settling=settling,
+            lower_bound=lower_bound,
+            retention=self._config.retention.digest,
         )
         self._beats.append(beat)
         if self._up is not None:

@@ -28,6 +28,8 @@ above whatever was heard before; those of the store itself are dropped.
 Processes are asked to say all again, by an acknowledgement of nothing: that sets the marks of idle
 paths before anything more is counted there.
 
+`shardlog.collector.sidecar.sums` keeps the sums of all that, by which it can be checked.
+
 What is owed to processes, an acknowledgement or the removal of their files, is owed from the moment
 at which a batch is taken, and is due once a batch is persisted: `take_due` hands it out then. A
 batch that failed is in the next one, so what it owed is due with that.
@@ -42,8 +44,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import UNHEARD, Acknowledge, Identity, Persist, Remove
+from shardlog.collector.batch import NO_SUMS, UNHEARD, Acknowledge, Identity, Persist, Remove
 from shardlog.collector.sidecar.closed import ClosedIds
+from shardlog.collector.sidecar.sums import Sums
 from shardlog.crdt import counter
 from shardlog.crdt.delta import Entry
 from shardlog.crdt.entry import count_on, reset_by
@@ -89,6 +92,8 @@ class Ledger:
         self._due: dict[str, Acknowledge | Remove] = {}
         for entry in restored.entries:
             state.put(self.replica, entry)
+        heard = (p for p, line in self.lines.items() if line != UNHEARD or p in self.marks)
+        self.sums = Sums(restored.sums, restored.entries, heard)
 
     @property
     def replica(self) -> str:
@@ -137,7 +142,7 @@ class Ledger:
     def count(self, process: str, total: Total, now_ns: int, to: str | None = None) -> bool:
         """Hear a total that is news; False if the sum is too large to be kept. O(depth).
 
-        Nothing changes then. A stamp ahead of `now_ns` is cut to it. What is new is added at the
+        It is refused then. A stamp ahead of `now_ns` is cut to it. What is new is added at the
         path `to`, if that is another than the total's own.
         """
         path = total.path
@@ -146,13 +151,33 @@ class Ledger:
         if old.generation < total.generation < self.lines.get(process, UNHEARD).baseline:
             more = 0
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
+            self.refuse(process, total)
             return False
         entry = self._state.cells.get(path, {}).get(self.replica)
         path = path if entry is None else entry.path  # one text for all processes
+        self.sums.hear(process, total, more, to or path)
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
         self._unheard.get(process, set()).discard(path)
         self._is_dirty = True
         return True
+
+    def refuse(self, process: str, total: Total) -> None:
+        """Do not let in a total that is news. O(1).
+
+        Its generation gets a mark all the same, of nothing: once a later one is retired, a total
+        that comes again would not be news. Not so where a lost replica may have counted it: what is
+        not heard there is in the baseline.
+        """
+        old = self.marks.get(process, {}).get(total.path, counter.NEVER)
+        if old.generation < total.generation < self.lines.get(process, UNHEARD).baseline:
+            return
+        _, more = old.advance(total.generation, total.amount)
+        if self.sums.refuse(process, total, more) and total.generation > old.generation:
+            mark = counter.Mark(total.generation, 0)
+            self.marks.setdefault(process, {})[total.path] = mark
+            self._dirty_marks[process, total.path] = mark
+            self._unheard.setdefault(process, set()).add(total.path)
+        self._is_dirty = True
 
     def add(self, path: str, more: Amount, born: int, last: int, now_ns: int) -> bool:
         """Add to the replica's own entry; False if the sum is too large to be kept. O(depth)."""
@@ -183,10 +208,15 @@ class Ledger:
         self._gone[path] = None
         self._is_dirty = True
         self._dirty_entries.pop(path, None)
-        moved = self._state.moved(self.replica, path, to)
+        old, moved = (
+            self._state.cells[path][self.replica],
+            self._state.moved(self.replica, path, to),
+        )
+        self.sums.remove(old, shows=moved is not None)
         if moved is None:
             return None
         if not counter.fits(moved.amount):
+            self.sums.overflow(old)
             raise OverflowError(f"{path!r} has counted more than {to!r} can hold besides")
         self._put(moved)
         return moved
@@ -212,6 +242,7 @@ class Ledger:
             self.know(report.process)
             self._is_dirty = True
         line = self.lines[report.process]
+        self.sums.say(report.process, report.counted, has_baseline=line.baseline > 0)
         if report.follows in (0, line.last) and report.sequence > line.last:
             self._move(report.process, line._replace(last=report.sequence))
             self._owed[report.process] = Acknowledge(report.process, report.sequence)
@@ -233,6 +264,7 @@ class Ledger:
         self.marks.pop(process, None)
         self.lines.pop(process, None)
         self._dirty_lines.pop(process, None)
+        self.sums.close(process)
         if process not in self.closed:
             self._dirty_closed.append(self.closed.add(process, now_ns))
 
@@ -259,6 +291,7 @@ class Ledger:
             if heard:
                 self.marks[process] = heard
         self._unheard = {}
+        self.sums = Sums(NO_SUMS, (), ())
         for process, line in self.lines.items():
             self._move(process, line._replace(baseline=self._first.get(process, 0)))
             self._owed[process] = Acknowledge(process, 0)
@@ -287,6 +320,7 @@ class Ledger:
             watermark_ns=self.closed.watermark_ns,
             clocks=clocks,
             identity=self._dirty_identity,
+            sums=self.sums.take_dirty(),
         )
         self._dirty_identity = None
         self._dirty_marks, self._dirty_entries, self._dirty_lines = {}, {}, {}
@@ -314,6 +348,7 @@ class Ledger:
         self._ended = dict.fromkeys(batch.ended) | self._ended
         self._dirty_closed = [*batch.closed, *self._dirty_closed]
         self._dirty_identity = batch.identity or self._dirty_identity
+        self.sums.put_back(batch.sums)
         self._is_dirty = True
 
     def _may_be_counted(self, process: str) -> bool:
@@ -321,6 +356,7 @@ class Ledger:
         return 0 < self.identity.lost_ns >= started_ns(process)
 
     def _put(self, entry: Entry) -> None:
+        self.sums.put(self._state.cells.get(entry.path, {}).get(self.replica), entry)
         self._state.put(self.replica, entry)
         self._dirty_entries[entry.path] = entry
         self._gone.pop(entry.path, None)

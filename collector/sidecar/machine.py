@@ -107,6 +107,8 @@ class Sidecar:
             bytes_max=bytes_max,
         )
         self._tick_ns = now_ns
+        self._told_ns = now_ns - config.presence_interval_ms * MS
+        self._tell_interval_ns = config.presence_interval_ms * MS
         self._has_swept = False
         self._pieces: list[Piece] = []
         self._dirty_registers: dict[str, None] = {}
@@ -152,7 +154,9 @@ class Sidecar:
             if not self._ledger.is_news(process, total):
                 continue
             to = self._admission.count(total, process, now_ns)
-            if to is not None and not self._ledger.count(process, total, now_ns, to):
+            if to is None:
+                self._ledger.refuse(process, total)
+            elif not self._ledger.count(process, total, now_ns, to):
                 self.refuse("overflow", f"{total.path!r} of {blade_of(process)}", now_ns)
         for retired in report.retired:
             self._ledger.retire(process, retired)
@@ -245,6 +249,9 @@ class Sidecar:
                 self._end(process, now_ns)
         self._ledger.forget(now_ns)
         self._sweep(now_ns)
+        if abs(now_ns - self._told_ns) >= self._tell_interval_ns:
+            self._told_ns = now_ns
+            self._notes.tell_sums(now_ns)
         self._beat("up", now_ns)
         self._beat("serve", now_ns)
 
@@ -280,8 +287,10 @@ class Sidecar:
         return effects
 
     def check_invariants(self) -> None:
-        """Raise AssertionError unless every entry of a counter is the sum of what was heard."""
+        """Raise AssertionError where state or sums contradict themselves. O(n x depth)."""
         self.state.check_invariants()
+        cells = self.state.cells.values()
+        self._ledger.sums.check_invariants(cell[self.replica] for cell in cells)
         assert not self._ledger.is_dirty, "a batch is open"
 
     def _restore(self, restored: Restored, now_ns: int) -> None:
@@ -303,6 +312,7 @@ class Sidecar:
 
     def _succeed(self, lost: Iterable[str], why: str) -> None:
         lost_ns = self._tick_ns + self._config.max_skew_ms * MS
+        self._notes.forget_sums()
         self._ledger.succeed(self._epoch, lost, why, lost_ns)
         self._outlet.succeed(self._epoch)
         self._pieces = []  # the entries in them are those of the lost one

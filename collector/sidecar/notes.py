@@ -1,4 +1,5 @@
 """What a collector says by itself: its health, what it refused, the presence of processes, its log.
+The sums by which its books can be checked are part of its health.
 
 It is written into the state, as registers and counters of its own; its log gets one line of each.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shardlog.crdt import counter
 from shardlog.crdt.path import RESERVED, path_keys, path_text
 from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.replication.messages import Log
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from shardlog.collector.sidecar.ledger import Ledger
     from shardlog.collector.sidecar.presence import Said
-    from shardlog.crdt.delta import Value, Write
+    from shardlog.crdt.delta import Amount, Value, Write
     from shardlog.crdt.state import State
 
 NAMED_MAX = 1000
@@ -99,6 +101,27 @@ class Notes:
         if leaf is None or leaf.value not in (said.value, "bye"):
             self.say([said], now_ns)
 
+    def tell_sums(self, now_ns: int) -> None:
+        """Write those sums that have changed, all as of now. O(processes)."""
+        sums = self._ledger.sums
+        said: dict[str, Value] = {term: _sendable(amount) for term, amount in sums.terms().items()}
+        if sums.is_unknown:
+            said["refused"] = None
+        said["undelivered"] = [
+            [process, counter.value(counted), counter.value(missing)]
+            for process, counted, missing in sums.undelivered()
+        ]
+        top = self._sums()
+        for term, value in said.items():
+            leaf = self._state.map.leaves.get(f"{top}/{term}")
+            if leaf is None or leaf.value != value:
+                self._write(f"{top}/{term}", value, now_ns)
+
+    def forget_sums(self) -> None:
+        """Another replica is to go on: those of this one are told where its entries are."""
+        for path in self._state.at_and_below(self._sums()):
+            self._state.forget(self._ledger.replica, path, self._state.newest_at(path))
+
     def take_logs(self) -> list[Log]:
         """The lines for its log since the last call."""
         logs, self._logs = self._logs, []
@@ -106,6 +129,9 @@ class Notes:
 
     def _presence(self, process: str, key: str) -> str:
         return path_text((RESERVED, "presence", blade_of(process), process, key))
+
+    def _sums(self) -> str:
+        return path_text((RESERVED, "health", "ledger", self._host, self._ledger.replica))
 
     def _health(self, what: str) -> str:
         return f"{path_text((RESERVED, 'health', 'collector', self._host))}/{what}"
@@ -115,3 +141,10 @@ class Notes:
         leaf = self._state.map.leaves.get(path)
         above_ns = now_ns if leaf is None else max(now_ns, leaf.stamp + 1)
         self._state.write(path, self._clock.stamp(above_ns), self._process, value)
+
+
+def _sendable(total: Amount) -> Value:
+    """A sum as a register: a number, or four; None if it is too large to be sent."""
+    if not counter.fits(total):
+        return None
+    return total if isinstance(total, int) else list(total)

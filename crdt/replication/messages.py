@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from shardlog.crdt.delta import Erase, Fragment, Natural, Retired, Total, Value, Write
+from shardlog.crdt.delta import Amount, Erase, Fragment, Natural, Retired, Total, Value, Write
 from shardlog.crdt.path import root_key
 
 LANES = 64
@@ -55,6 +55,9 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
     `follows` is the sequence of the report before it on this connection. 0 begins a repetition of
     all that is not acknowledged: what went before it may be lost, and is not missed. A collector
     acknowledges a sequence only when it has every report in this chain up to it.
+
+    `counted` is the sum of all that the process has counted so far, at whatever paths; a part of it
+    that is PART_MAX may be more.
     """
 
     process: str
@@ -66,6 +69,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
     totals: list[Total]
     follows: Natural = 0
     retired: list[Retired] = []
+    counted: Amount = 0
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -132,7 +136,7 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     `refused` says how many frames the node has turned away since its start, by reason; `store`: how
     often its store could not be written. `settling`
     says why the node may not have heard all yet, `lower_bound` why what it has may never be all;
-    both are "" in the best case.
+    both are "" in the best case. `retention`: a hash of an aggregator's own table.
     """
 
     source: str
@@ -145,6 +149,7 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     via: str = ""
     settling: str = ""
     lower_bound: str = ""
+    retention: str = ""
 
 
 class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request"):

@@ -52,6 +52,7 @@ class Publisher:
         *,
         settling: str = "",
         lower_bound: str = "",
+        retention: str = "",
     ) -> Heartbeat:
         """A heartbeat; the next is due one interval later."""
         self.next_heartbeat_ns = now_ns + self._interval_ms * MS
@@ -66,6 +67,7 @@ class Publisher:
             self.via,
             settling,
             lower_bound,
+            retention,
         )
 
     def chunk(

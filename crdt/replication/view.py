@@ -50,10 +50,16 @@ class View:
         *,
         settling: str = "",
         lower_bound: str = "",
+        retention: str = "",
     ) -> Publish:
         """A heartbeat. O(lanes + hosts)."""
         message = self._stream.heartbeat(
-            now_ns, hosts, refused, settling=settling, lower_bound=lower_bound
+            now_ns,
+            hosts,
+            refused,
+            settling=settling,
+            lower_bound=lower_bound,
+            retention=retention,
         )
         return Publish("serve", message)
 

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard, TypeVar
 import msgspec
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import Entry, Erase, Total, Value, Write, item_bytes
+from shardlog.crdt.delta import Amount, Entry, Erase, Total, Value, Write, item_bytes
 from shardlog.crdt.errors import ConfigError, RemoteProtocolError
 from shardlog.crdt.path import ancestors, path_keys, path_text
 from shardlog.crdt.replication.messages import (
@@ -75,6 +75,7 @@ def decode_report(frame: bytes) -> Report:
         _check_counter(total)
     for retired in report.retired:
         _check_path(retired.path)
+    _check_amount(report.counted, "what it counted")
     return report
 
 
@@ -214,8 +215,11 @@ def _check_row(row: Row, writers: int) -> None:
 
 def _check_counter(item: Total | Entry) -> None:
     _check_path(item.path)
-    is_good = counter.is_amount(item.amount) and counter.fits(item.amount)
-    _require(is_good, f"amount at {item.path!r}")
+    _check_amount(item.amount, f"amount at {item.path!r}")
+
+
+def _check_amount(amount: Amount, what: str) -> None:
+    _require(counter.is_amount(amount) and counter.fits(amount), what)
 
 
 def _is_value(value: Any) -> bool:

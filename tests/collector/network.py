@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.machine import Aggregator
-from shardlog.collector.batch import Closed, Identity, Line, Persist, Restored
+from shardlog.collector.batch import Closed, Identity, Line, Persist, Restored, SavedSums
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from shardlog.collector.aggregator.memory import Remembered
     from shardlog.crdt.counter import Mark
-    from shardlog.crdt.delta import Entry
+    from shardlog.crdt.delta import Amount, Entry
     from shardlog.crdt.lww_map import Floor, Leaf
     from shardlog.crdt.replication.messages import Delta, Heartbeat, StreamMessage
 
@@ -42,6 +42,8 @@ def stored(batches: list[Persist], replica: str) -> Restored:
     closed: dict[int, Closed] = {}
     entries: dict[str, Entry] = {}
     registers: dict[str, tuple[str, Leaf | None, Floor | None]] = {}
+    sums: dict[str, tuple[Amount, ...]] = {}
+    refused: dict[tuple[str, str, int], Amount] = {}
     clocks: dict[str, int | None] = {}
     for batch in batches:
         clocks.update(batch.clocks)
@@ -51,7 +53,13 @@ def stored(batches: list[Persist], replica: str) -> Restored:
             else:
                 marks.setdefault(process, {})[path] = mark
         lines.update(batch.lines)
+        if batch.identity is not None:
+            sums, refused = {}, {}
+        sums.update(batch.sums.rows)
+        refused.update(batch.sums.refused)
         for process in batch.ended:
+            sums.pop(process, None)
+            refused = {row: amount for row, amount in refused.items() if row[0] != process}
             marks.pop(process, None)
             lines.pop(process, None)
         closed.update({row.number: row for row in batch.closed})
@@ -70,6 +78,7 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         closed=tuple(closed[n] for n in sorted(closed)),
         entries=tuple(entries.values()),
         registers=tuple(row for row in registers.values() if row[1] or row[2]),
+        sums=SavedSums(sums, {row: amount for row, amount in refused.items() if amount}),
         clocks={record: stamp for record, stamp in clocks.items() if stamp is not None},
     )
 

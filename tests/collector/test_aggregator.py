@@ -15,6 +15,7 @@ from shardlog.crdt.replication.messages import (
     Publish,
     SnapshotChunk,
 )
+from shardlog.crdt.retention import Retention
 from tests.collector.network import MS, START, Network
 
 TOTAL = "hosts/*/n"
@@ -169,3 +170,17 @@ def test_many_new_monitors_are_greeted_by_one_heartbeat() -> None:
     for _ in range(100):
         aggregator.subscribed("serve", START)
     assert len(aggregator.take_effects()) == 1
+
+
+def test_heartbeats_tell_by_which_table_an_aggregator_forgets() -> None:
+    """So that it can be compared with those of hosts."""
+    retention = Retention({"intents/*": "1h"})
+    network = Network(hosts=1, aggregators=1, seed=1, retention=retention)
+    aggregator = network.aggregators[0]
+    aggregator.handle_timer(network.now_ns + 10_000 * MS)
+    beats = [
+        effect.message
+        for effect in aggregator.take_effects()
+        if isinstance(effect, Publish) and isinstance(effect.message, Heartbeat)
+    ]
+    assert [beat.retention for beat in beats] == [retention.digest]

@@ -87,12 +87,14 @@ LEDGER = [
         "line._replace(baseline=self._first.get(process, 0))",
         "line",
     ),
+    Mutant("a baseline is in no book", "has_baseline=line.baseline > 0", "has_baseline=False"),
+    Mutant("the old books go on", "        self.sums = Sums(NO_SUMS, (), ())\n", ""),
 ]
 
 
 @pytest.mark.parametrize("mutant", LEDGER, ids=lambda mutant: mutant.mistake)
 def test_a_mistaken_ledger_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the random stores: some aggregator shows more than was counted."""
+    """By the random stores: some aggregator shows more than was counted, or books are off."""
     module = mutated("shardlog.collector.sidecar.ledger", mutant)
     monkeypatch.setattr(sidecar, "Ledger", module.Ledger)
     assert any(map(fails, range(100)))
@@ -232,9 +234,12 @@ def collector(
     epoch: str = "run-2",
     named: tuple[str, ...] | None = (),
     now_ns: int = NOW + SECOND,
+    paths_max: int = 1000,
 ) -> Sidecar:
     return Sidecar(
-        SidecarConfig(listen="ipc:///c", to=("ipc:///l",), host="node-1", store="/s"),
+        SidecarConfig(
+            listen="ipc:///c", to=("ipc:///l",), host="node-1", store="/s", paths_max=paths_max
+        ),
         restored or Restored(replica="replica-1"),
         process="node-1@node-1::1:1:cc",
         epoch=epoch,
@@ -332,6 +337,36 @@ def test_baselines_survive_restarts_of_the_collector() -> None:
     assert (machine.state.total("n"), machine.state.total("m")) == (1, 3)
     assert said(machine).lower_bound == LOST
     assert machine.replica == "run-2"
+
+
+def test_a_baseline_that_was_refused_is_still_one_when_there_is_room() -> None:
+    """The lost replica may have let it in: it counts nothing, and later its excess."""
+    batches: list[Persist] = []
+    machine = collector(named=("lost",), paths_max=1)
+    machine.receive(report(10, total(4, 5)), NOW)
+    assert machine.refused == {"paths": 1}
+    settle(machine, batches)
+    machine = collector(stored(batches, "replica-1"), epoch="run-3", named=("run-2", "lost"))
+    machine.receive(report(11, total(4, 5)), NOW)
+    assert machine.state.total("n") == 0
+    machine.receive(report(12, total(4, 7)), NOW)
+    assert machine.state.total("n") == 2
+
+
+def test_what_was_refused_before_a_store_was_found_to_be_old_is_a_baseline() -> None:
+    """The other run may have let it in."""
+    batches: list[Persist] = []
+    restored = Restored(replica="replica-1", version=5)
+    machine = collector(restored, named=("replica-1",), paths_max=1)
+    machine.receive(report(20, total(4, 8)), NOW)
+    assert machine.refused == {"paths": 1}
+    settle(machine, batches)
+    machine.request("up", b"a", SnapshotRequest(1, None, run="run-1", version=6))
+    settle(machine, batches)
+    assert machine.replica == "run-2"
+    machine = collector(stored(batches, ""), epoch="run-3", named=("run-2", "replica-1"))
+    machine.receive(report(21, total(4, 8)), NOW)
+    assert machine.state.total("n") == 0
 
 
 def settle(machine: Sidecar, batches: list[Persist]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardlog.collector.batch import UNHEARD, Closed, Identity, Line, Persist
+from shardlog.collector.batch import NO_SUMS, UNHEARD, Closed, Identity, Line, Persist, SavedSums
 from shardlog.collector.database import JOURNAL_BYTES_KEPT
 from shardlog.collector.store import Store
 from shardlog.crdt.counter import Mark
@@ -32,6 +32,10 @@ BATCH = Persist(
         ("c", Leaf(4, "p", {}), Floor(3, "p")),
     ),
     clocks=(("a", 7), ("b", 8)),
+    sums=SavedSums(
+        {"p": (5, (0, 210_000_000, 0, 0), 2**80), "": (1,)},
+        {("p", "n", 3): (1, 0, 2, 0), ("p", "m", 4): 7},
+    ),
 )
 
 
@@ -48,6 +52,17 @@ def test_what_was_committed_is_loaded_again(tmp_path: Path) -> None:
     assert sorted(loaded.entries, key=lambda e: e.path, reverse=True) == list(BATCH.entries)
     assert sorted(loaded.registers) == list(BATCH.registers)
     assert loaded.clocks == dict(BATCH.clocks)
+    assert loaded.sums == BATCH.sums
+
+
+def test_sums_of_what_is_no_more_go(tmp_path: Path) -> None:
+    """A total that is no longer refused, and all of a process that has ended."""
+    store = Store(str(tmp_path))
+    store.commit(BATCH)
+    store.commit(Persist(4, (), (), (), sums=SavedSums({"p": (6,)}, {("p", "n", 3): 0})))
+    assert store.load().sums == SavedSums({"p": (6,), "": (1,)}, {("p", "m", 4): 7})
+    store.commit(Persist(5, (), (), (), ended=("p",), sums=SavedSums({"": (7,)}, {})))
+    assert store.load().sums == SavedSums({"": (7,)}, {})
 
 
 def test_what_is_gone_from_the_map_is_gone_from_the_store(tmp_path: Path) -> None:
@@ -185,11 +200,13 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
     assert loaded.entries == (Entry("n", 1, 2, 5),)
     assert loaded.registers == (("a", Leaf(1, "p", 1), None),)
     assert loaded.closed == ()
+    assert loaded.sums == NO_SUMS
     store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
     store.close()
     again = Store(str(tmp_path)).load()
     assert again.lines == {"p": Line(4, 2)}
     assert set(again.entries) == set(BATCH.entries)
+    assert again.sums == BATCH.sums
 
 
 SCHEMA_2 = """
@@ -213,15 +230,19 @@ pragma user_version = 2;
 
 
 def test_a_store_of_the_second_schema_is_brought_up_to_date(tmp_path: Path) -> None:
-    """Nothing was lost of it, and its processes have no baseline."""
+    """Nothing was lost of it, its processes have no baseline, and there are no sums yet."""
     with sqlite3.connect(tmp_path / "state.sqlite") as db:
         db.executescript(SCHEMA_1 + SCHEMA_2)
     db.close()
-    loaded = Store(str(tmp_path)).load()
+    store = Store(str(tmp_path))
+    loaded = store.load()
     assert (loaded.replica, loaded.version) == ("old", 7)
     assert loaded.lines == {"p": Line(4, 2, 0)}
     assert loaded.entries == (Entry("n", 1, 2, 5),)
     assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (0, "", ())
+    assert loaded.sums == NO_SUMS
+    store.commit(BATCH)
+    assert store.load().sums == BATCH.sums
 
 
 def test_a_store_remembers_its_latest_runs(tmp_path: Path) -> None:
@@ -260,13 +281,23 @@ def test_another_replica_takes_a_store_over(tmp_path: Path) -> None:
     store.commit(replace(BATCH, lines=(("p", Line(4, 2)),)))
     identity = Identity("new", 17, "why", ("older", old))
     store.commit(
-        Persist(0, (), (), (), gone=("n", "f"), lines=(("p", Line(4, 2, 9)),), identity=identity)
+        Persist(
+            0,
+            (),
+            (),
+            (),
+            gone=("n", "f"),
+            lines=(("p", Line(4, 2, 9)),),
+            sums=SavedSums({"": (0,)}, {}),
+            identity=identity,
+        )
     )
     store.close()
     loaded = Store(str(tmp_path)).load()
     assert (loaded.replica, loaded.version, loaded.runs) == ("new", 0, (("new", 0),))
     assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (17, "why", ("older", old))
     assert (loaded.lines, loaded.entries) == ({"p": Line(4, 2, 9)}, ())
+    assert loaded.sums == SavedSums({"": (0,)}, {})
     assert len(loaded.registers) == len(BATCH.registers)
 
 

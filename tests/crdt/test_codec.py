@@ -150,6 +150,7 @@ CASES: list[tuple[Decode, Message]] = [
             [Write("a/\\i42", 3, 0, ["x", b"y", 1.5, None]), Write("b", 3, 0, {})],
             [Erase("a\\/b", 4, 0)],
             [Total("n", 1, 2, 3, 4), Total("m", 1, 2, 3, (1, 2, 3, 4))],
+            counted=(1, 2, 3, 4),
         ),
     ),
     (

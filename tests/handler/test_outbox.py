@@ -452,3 +452,52 @@ def test_what_cannot_be_sent_is_refused_and_forgotten() -> None:
     assert box.refused == {"encoding": 3}
     paths = Counter(write.path for report in flush(box) for write in report.writes)
     assert paths == {"shardlog/health/blade/blade/first/encoding": 1}
+
+
+def test_report_says_what_was_counted_at_all_paths_so_far() -> None:
+    """Also what was erased since, once and for all; what a limit refused was not."""
+    box = outbox(Limits(paths=9))
+    box.receive_connected(0)
+    box.receive(shard(1, counts={"a": 1, "b": (0, 0, 2, 0)}))
+    assert flush(box)[-1].counted == (1, 0, 2, 0)
+    box.receive(shard(2, erases=("a",)))
+    box.receive(shard(3, counts={"a": 4}))
+    flush(box)
+    box.receive_disconnected()
+    box.receive_connected(4)
+    assert {report.counted for report in flush(box)} == {(5, 0, 2, 0)}
+    for number in range(20):
+        box.receive(shard(5, counts={f"more/{number}": 1}))
+    taken = 20 - box.refused["paths"]
+    (*_, last) = box.last_reports(6, 6)
+    assert last.counted == (5 + taken, 0, 2, 0)
+
+
+def test_sum_of_counts_that_is_too_large_to_be_sent_is_cut() -> None:
+    """Each of them can be sent, and is."""
+    box = outbox()
+    box.receive_connected(0)
+    box.receive(shard(1, counts={"a": counter.PART_MAX, "b": 1}))
+
+    (report,) = flush(box)
+    assert (report.counted, len(report.totals)) == (counter.PART_MAX, 2)
+
+
+def test_erased_count_is_sent_again_until_it_is_acknowledged() -> None:
+    """Nothing of it would show, but it was counted: a link that breaks may have lost it."""
+    box = outbox()
+    box.has_life = True
+    box.receive_connected(0)
+    box.receive(shard(1, counts={"a": 3}))
+    (lost,) = flush(box)
+    box.receive(shard(2, erases=("a",)))
+    flush(box)
+    box.receive_disconnected()
+    box.receive_connected(3)
+
+    reports = flush(box)
+    assert [total for report in reports for total in report.totals] == lost.totals
+    box.receive_acknowledged(reports[-1].sequence)
+    box.receive_disconnected()
+    box.receive_connected(4)
+    assert [total for report in flush(box) for total in report.totals] == []

@@ -40,6 +40,8 @@ class Server:
         self.url = url or free_pair()
         self.state = State()
         self.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0)]
+        self.settling = self.lower_bound = self.retention = ""
+        self.refused: dict[str, int] = {}
         self.requests = 0
         self.deltas_to_lose = 0
         self.is_mute = False
@@ -90,6 +92,10 @@ class Server:
         stamp = next(self._stamps)
         self._order(lambda: self.state.put(replica, Entry(path, stamp, stamp, amount(total))))
 
+    def beat(self) -> None:
+        """Send a heartbeat at once."""
+        self._order(lambda: self._beat(self._xpub))
+
     def send(self, frame: bytes) -> None:
         """Publish bytes, whatever they are."""
         self._order(lambda: self._xpub.send(frame))
@@ -121,11 +127,22 @@ class Server:
                 subscriptions = follow.drain(xpub)
                 if subscriptions or time.monotonic() > beat_s:
                     beat_s = time.monotonic() + self._interval_ms / 1000
-                    self._publish(xpub, self._view.heartbeat(time.time_ns(), self.hosts, {}))
+                    self._beat(xpub)
                 for peer, frame in follow.drain_multipart(router):
                     self.requests += 1
                     answer = self._view.answer(peer, codec.decode_request(frame))
                     self._answer(router, answer)
+
+    def _beat(self, xpub: zmq.Socket[bytes]) -> None:
+        beat = self._view.heartbeat(
+            time.time_ns(),
+            self.hosts,
+            self.refused,
+            settling=self.settling,
+            lower_bound=self.lower_bound,
+            retention=self.retention,
+        )
+        self._publish(xpub, beat)
 
     def _publish(self, xpub: zmq.Socket[bytes], effect: Publish) -> None:
         if self.is_mute:
@@ -135,7 +152,8 @@ class Server:
             return
         message = effect.message
         if isinstance(message, Heartbeat):
-            message = msgspec.structs.replace(message, sequences=message.sequences[: self.lanes])
+            sequences = message.sequences[: self.lanes]
+            message = msgspec.structs.replace(message, sequences=sequences)
         xpub.send(codec.encode_published(message))
 
     def _answer(self, router: zmq.Socket[bytes], answer: Answer) -> None:

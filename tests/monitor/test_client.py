@@ -106,6 +106,45 @@ def test_total_sums_over_replicas_and_paths(server: Server) -> None:
         assert cluster.total("nothing/*") == 0
 
 
+def test_total_report_tells_the_sum_and_its_status(server: Server) -> None:
+    """What the server said last of its hosts and of itself."""
+    server.count("intents/42/tries", 2)
+    with connect(server.url) as cluster:
+        assert cluster.total_report("intents/*/tries") == ("intents/*/tries", 2, "exact", "", None)
+        server.settling = "it was started just now"
+        server.beat()
+        eventually(lambda: cluster.total_report("*").status == "settling")
+        assert cluster.total_report("*").reason == "it was started just now"
+        server.settling, server.lower_bound = "", "node-9 is gone"
+        server.beat()
+        eventually(lambda: cluster.total_report("*").status == "lower bound")
+
+
+def test_total_is_stale_while_the_server_is_silent() -> None:
+    """Since it was heard last."""
+    with Server(interval_ms=50) as server, connect(server.url) as cluster:
+        server.is_mute = True
+        eventually(lambda: cluster.total_report("*").status == "stale")
+        assert cluster.total_report("*").since_ns == cluster.stale_since_ns
+        server.is_mute = False
+        eventually(lambda: cluster.total_report("*").status == "exact")
+
+
+def test_total_is_settling_while_a_gap_is_healed(server: Server) -> None:
+    """What is missing is asked for again; until it is here the sum is no more than a part."""
+    with connect(server.url) as cluster:
+        server.is_deaf = True
+        server.deltas_to_lose = 1
+        server.count("intents/42/tries", 2)
+        server.beat()
+
+        eventually(lambda: cluster.total_report("intents/*/tries").status == "settling")
+        assert cluster.total_report("intents/*/tries").value == 0
+        server.is_deaf = False
+        eventually(lambda: cluster.total_report("intents/*/tries").status == "exact")
+        assert cluster.total_report("intents/*/tries").value == 2
+
+
 def test_lost_delta_is_noticed_and_healed(server: Server) -> None:
     """The next delta of the lane shows the gap."""
     with connect(server.url) as cluster:

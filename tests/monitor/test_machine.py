@@ -56,6 +56,11 @@ class Address:
         installs = [e for e in self.following.take_effects() if isinstance(e, Install)]
         self.shown += [install.source for install in installs]
 
+    def versions(self) -> list[int]:
+        """How far each host is known in what shows."""
+        assert self.following.heartbeat is not None
+        return [host.version for host in self.following.heartbeat.hosts]
+
     def is_stale(self) -> bool:
         return self.following.stale_since_ns(self.now_ns) is not None
 
@@ -107,7 +112,7 @@ def test_a_run_that_may_have_less_waits(
         assert address.shown == ["a"]
         assert address.following.stale_since_ns(address.now_ns) == heard_ns
         assert why in address.following.note
-        assert [h.version for h in address.following.hosts] == [5, 7]
+        assert address.versions() == [5, 7]
     address.beat("b", host("1", 5), host("2", 7))
     assert address.shown == ["a", "b"]
     assert not address.is_stale()

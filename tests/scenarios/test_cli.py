@@ -285,6 +285,8 @@ def test_all_settings_may_come_from_one_file() -> None:
         cluster.collectors["node-1"].stop()
         cluster.aggregator.stop()
         file = cluster.folder / "shardlog.toml"
+        collect = cluster.collectors["node-1"].arguments
+        store = collect[collect.index("--store") + 1]  # another one would be that of a lost replica
         file.write_text(
             f"""
 [handler]
@@ -294,7 +296,7 @@ blade = "by-file"
 listen = "{cluster.endpoint()}"
 to = "{cluster.listen}"
 host = "node-by-file"
-store = "{cluster.folder}/store"
+store = "{store}"
 [aggregate]
 listen = "{cluster.listen}"
 serve = "{cluster.url}"
@@ -316,4 +318,6 @@ connect = "{cluster.url}"
             return [row["blade"] for row in rows]
 
         eventually(lambda: blades() == ["by-file"], "the blade that the file names")
-        assert "serves 1 host\n" in shardlog("check", "--config", str(file))
+        check = [SHARDLOG, "check", "--config", str(file)]
+        eventually(lambda: subprocess.run(check).returncode == 0, "the aggregator has settled")
+        assert "serves 1 host\n" in shardlog(*check[1:])

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -196,7 +197,8 @@ def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("get", r"a\q"), ("watch", r"a\q"), ("watch", r"\ix"), ("watch", "a\\")]
+    "arguments",
+    [("get", r"a\q"), ("watch", r"a\q"), ("watch", r"\ix"), ("watch", "a\\"), ("total", r"a\q")],
 )
 def test_bad_path_exits_2(arguments: tuple[str, ...]) -> None:
     """One line, whether somebody answers or not."""
@@ -252,6 +254,57 @@ def test_get_loads_neither_a_store_nor_tables(server: Server) -> None:
     assert loaded.isdisjoint(
         {"sqlite3", "rich", "shardlog.collector.store", "shardlog.cli.collect"}
     )
+
+
+def total(server: Server, *arguments: str) -> Result:
+    return run("total", "intents/*/tries", *arguments, "--connect", server.url)
+
+
+def test_total_prints_the_sum_alone_where_it_is_exact(server: Server) -> None:
+    """So that a shell can go on with it; what matches nothing is 0."""
+    result = total(server)
+    assert (result.stdout, result.stderr, result.exit_code) == ("0\n", "", 0)
+
+    server.count("intents/42/tries", 2)
+    server.count("intents/~/tries", 0.21, "replica-2")
+    result = total(server)
+    assert (result.stdout, result.stderr, result.exit_code) == ("2.21\n", "", 0)
+
+
+def test_total_says_on_stderr_why_it_may_be_too_low(server: Server) -> None:
+    """One line with the status; it is a value all the same."""
+    server.count("intents/42/tries", 2)
+    server.hosts = [*server.hosts, HostStatus("node\x1b2", "replica-2", "stale", 0, 0)]
+    result = total(server)
+
+    assert (result.stdout, result.exit_code) == ("2\n", 0)
+    assert result.stderr == (
+        "shardlog total: stale: node\N{REPLACEMENT CHARACTER}2 has not been heard since "
+        "1970-01-01T00:00:00.000000Z\n"
+    )
+
+
+def test_total_prints_one_object_with_its_status(server: Server) -> None:
+    """All of it on stdout, for programs."""
+    server.hosts = []
+    result = total(server, "--json")
+
+    assert (result.stderr, result.exit_code) == ("", 0)
+    assert json.loads(result.stdout) == {
+        "pattern": "intents/*/tries",
+        "value": 0,
+        "status": "settling",
+        "reason": "no host has been heard yet",
+        "since": None,
+    }
+
+
+def test_total_where_nobody_answers_exits_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing on stdout: no number is better than a wrong one."""
+    monkeypatch.setattr("shardlog.cli.total.connect", functools.partial(connect, timeout_ms=50))
+    result = run("total", "intents/*", "--connect", free_pair())
+
+    assert (result.stdout, result.exit_code) == ("", 3)
 
 
 @pytest.fixture
@@ -321,7 +374,9 @@ def test_watch_ends_quietly_when_its_reader_has_gone(
     assert (watching.returncode, watching.stderr.read()) == (141, "")
 
 
-@pytest.mark.parametrize("arguments", [("get",), ("blades",), ("blades", "--json"), ("check",)])
+@pytest.mark.parametrize(
+    "arguments", [("get",), ("total", "*"), ("blades",), ("blades", "--json"), ("check",)]
+)
 def test_command_ends_quietly_when_its_reader_has_gone(
     server: Server, arguments: tuple[str, ...]
 ) -> None:
@@ -426,7 +481,7 @@ def test_check_names_what_is_wrong(
         "host node-2",
     }
     assert findings["host node-2"][1] == (
-        "stale, last heard 1970-01-01T00:00:00.000000Z; "
+        "stale: node-2 has not been heard since 1970-01-01T00:00:00.000000Z; "
         "its collector has ended, or does not reach its aggregator"
     )
 
@@ -437,6 +492,186 @@ def test_check_tells_a_replaced_store_from_a_silent_host(server: Server) -> None
     _, findings = check("--connect", server.url)
 
     assert findings["host node-1"][1].endswith("a collector with another store has taken its place")
+
+
+def test_check_cannot_tell_while_something_is_on_the_way(server: Server) -> None:
+    """Exit 3: nothing is wrong as far as it is known."""
+    server.settling = "it was started just now"
+    server.hosts = [*server.hosts, HostStatus("node-2", "replica-2", "syncing", 0, 0)]
+    result = run("check", "--connect", server.url)
+    code, findings = check("--connect", server.url)
+
+    assert result.exit_code == code == 3
+    assert "settling     host node-2: settling: node-2: its snapshot" in result.stdout
+    assert findings["host node-2"] == ("settling", "settling: node-2: its snapshot is on the way")
+
+
+def test_check_names_hosts_that_forget_by_other_tables(server: Server) -> None:
+    """One finding; a store that was replaced has no say any more."""
+    server.hosts = [
+        HostStatus("node-1", "replica-1", "live", 0, 0, retention="x"),
+        HostStatus("node-2", "replica-2", "live", 0, 0, retention="x"),
+        HostStatus("node-1", "replica-0", "replaced", 0, 0, retention="y"),
+    ]
+    assert check("--connect", server.url)[0] == 0
+
+    server.hosts = [*server.hosts, HostStatus("node-3", "replica-3", "live", 0, 0, retention="y")]
+    code, findings = check("--connect", server.url)
+    assert code == 1
+    assert findings["[retention]"] == (
+        "wrong",
+        "the tables of node-1, node-2 | node-3 differ; write the same one everywhere",
+    )
+
+
+def test_check_compares_the_tables_of_hosts_with_that_of_their_aggregator(server: Server) -> None:
+    """Which forgets for those who have departed."""
+    server.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0, retention="x")]
+    server.retention = "x"
+    assert check("--connect", server.url)[0] == 0
+
+    server.retention = "y"
+    code, findings = check("--connect", server.url)
+    assert code == 1
+    assert findings["[retention]"][1].startswith(f"the tables of node-1 | {server.url} differ; ")
+
+
+def test_check_names_what_was_lost_and_what_was_refused(server: Server) -> None:
+    """Of a host, of the server itself, and frames by reason."""
+    server.lower_bound = "node-9 is gone"
+    server.hosts = [
+        HostStatus("node-1", "replica-1", "live", 0, 0, lower_bound="its store was lost")
+    ]
+    server.refused = {"malformed": 3}
+    code, findings = check("--connect", server.url)
+
+    assert code == 1
+    assert findings["monitors"] == ("wrong", "lower bound: node-9 is gone")
+    assert findings["host node-1"] == ("wrong", "lower bound: node-1: its store was lost")
+    assert findings["refused malformed"][1].startswith("turned away 3 times since the start of ")
+
+
+TERMS: dict[str, Any] = {
+    **dict.fromkeys(("counted", "heard", "visible"), 7),
+    **dict.fromkeys(("refused", "baseline", "moved", "erased"), 0),
+    **dict.fromkeys(("collapsed", "erased_collapsed", "overflow"), 0),
+    "undelivered": [],
+}
+
+
+def tell_sums(
+    server: Server, host: str = "node-1", replica: str = "replica-1", **said: Any
+) -> None:
+    for term, value in {**TERMS, **said}.items():
+        server.write(f"shardlog/health/ledger/{host}/{replica}/{term}", value)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is on its way in these tests."""
+    monkeypatch.setattr("shardlog.cli.ledger.PATIENCE_S", 0.5)
+
+
+def check_ledger(server: Server) -> tuple[int, dict[str, tuple[str, str]]]:
+    return check("--ledger", "--connect", server.url)
+
+
+def test_ledger_adds_up_over_all_hosts(server: Server) -> None:
+    """And says of what, in one line."""
+    server.hosts = [*server.hosts, HostStatus("node-2", "replica-2", "live", 0, 0)]
+    tell_sums(server)
+    tell_sums(server, "node-2", "replica-2", counted=9, refused=2)
+    server.count("a/n", 7)
+    server.count("b/n", 7.0, "replica-2")
+    code, findings = check_ledger(server)
+
+    assert code == 0
+    assert findings == {
+        "ledger": (
+            "fine",
+            "balanced: 16 counted = 14 visible + 0 collapsed + 0 erased + 2 refused "
+            "+ 0 undelivered",
+        )
+    }
+
+
+def test_ledger_waits_for_what_is_on_its_way(server: Server) -> None:
+    """A term that comes a moment later is no fault."""
+    tell_sums(server, counted=9)
+    server.count("a/n", 7)
+    timer = threading.Timer(1, lambda: tell_sums(server))
+    timer.start()
+    assert check_ledger(server)[0] == 0
+    timer.join()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_ledger_names_the_term_and_the_node_that_are_off(server: Server) -> None:
+    """One line, exit 1."""
+    tell_sums(server, counted=12, undelivered=[["scraper-1@node-1:b:1:1:a", 12, 5]])
+    server.count("a/n", 7)
+    result = run("check", "--ledger", "--connect", server.url)
+
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "wrong        ledger undelivered: node-1: 12 counted by scraper-1, "
+        "5 of them not delivered\n"
+    )
+
+
+@pytest.mark.usefixtures("hasty")
+def test_ledger_finds_that_less_shows_than_hosts_have(server: Server) -> None:
+    """Then it is the one who shows it that is off."""
+    tell_sums(server)
+    server.count("a/n", 6)
+    code, findings = check_ledger(server)
+
+    assert code == 1
+    assert findings == {
+        "ledger shown": ("wrong", f"{server.url}: shows 6, its hosts have 7"),
+    }
+
+
+@pytest.mark.usefixtures("hasty")
+def test_ledger_cannot_tell_where_something_is_missing(server: Server) -> None:
+    """Settling, stale, a host that told nothing, a term that is not known: exit 3."""
+    server.count("a/n", 7)
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger"]) == (3, ("settling", "node-1 has not told its sums yet"))
+
+    tell_sums(server, refused=None)
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger undelivered"][0]) == (3, "unknown")
+
+    tell_sums(server)
+    server.hosts = [HostStatus("node-1", "replica-1", "stale", 0, 0)]
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger"][0]) == (3, "unreachable")
+
+    server.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0)]
+    server.settling = "it was started just now"
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger"]) == (3, ("settling", "it was started just now"))
+
+
+@pytest.mark.usefixtures("hasty")
+def test_ledger_of_a_replaced_store_is_no_fault_of_who_shows_it(server: Server) -> None:
+    """Its counters may be newer than its sums; where they agree all is fine."""
+    server.hosts = [*server.hosts, HostStatus("node-1", "replica-0", "replaced", 0, 0)]
+    tell_sums(server)
+    server.count("a/n", 7)
+    assert check_ledger(server)[0] == 0
+
+    server.count("b/n", 1, "replica-0")
+    code, findings = check_ledger(server)
+    assert (code, findings["ledger shown"][0]) == (3, "unknown")
+
+
+def test_ledger_where_nobody_answers_exits_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a wrong address exits 2."""
+    monkeypatch.setattr("shardlog.cli.check.TIMEOUT_S", 0.05)
+    assert check("--ledger", "--connect", free_pair())[0] == 3
+    assert run("check", "--ledger", "--connect", "nowhere").exit_code == 2
 
 
 def test_check_and_blades_name_a_host_whose_clock_is_off(server: Server) -> None:

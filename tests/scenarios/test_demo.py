@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,6 +80,23 @@ def test_the_counts_are_equal_whatever_happens_to_a_node(
         summary = check_equal(process)
     assert summary["equal"]
     assert len(summary["counts"]) > 10
+
+
+def test_the_books_balance_whatever_was_killed(tmp_path: Path) -> None:
+    """kill -9 of a collector, of the aggregator and of a blade: nothing is lost on the way."""
+    with demo(tmp_path, "--seconds", "60") as process:
+        started_asking(tmp_path)
+        for name in ("collector-1", "aggregator", "spotter-1"):
+            kill(tmp_path, name)
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        url = next(found[0] for line in lines if (found := re.findall(r"tcp://[0-9.:]+", line)))
+        done = subprocess.run(
+            [SHARDLOG, "check", "--ledger", "--connect", url], capture_output=True, text=True
+        )
+
+    assert (done.returncode, done.stdout[:5]) == (0, "fine "), done.stdout
+    assert not done.stdout.startswith("fine         ledger: balanced: 0 counted")
 
 
 def test_the_counts_are_equal_when_all_nodes_die_just_before_the_end(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ for line in sys.stdin:
     print(n, flush=True)
 """
 TOTAL = "work/*/n"
+SHARDLOG = str(Path(sys.executable).parent / "shardlog")
 
 
 class Blade:
@@ -181,6 +182,8 @@ def test_an_older_copy_of_a_store_counts_nothing_twice() -> None:
         never_above(replica, blade, 1.5)
         shows(replica, shown + 30)
         assert named(cluster) == [new.replica, old]
+        ledger = subprocess.run([SHARDLOG, "check", "--ledger", "--connect", cluster.url])
+        assert ledger.returncode != 1, "of the old one not all may have been told, nothing is wrong"
 
 
 def test_a_deleted_store_without_a_runtime_directory_is_a_new_one() -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shardlog.cli.ledger import examine_ledger
 from shardlog.monitor import connect
 from tests.helpers import eventually
 from tests.scenarios.processes import Cluster, running
@@ -96,7 +97,7 @@ def test_a_paused_process_is_not_lost_and_a_killed_one_is() -> None:
 
 def test_totals_equal_what_processes_counted_while_everything_is_killed() -> None:
     """Collector, aggregator and blades die at random for 10 s: what ended by itself is exact, what
-    was killed is never above what it logged.
+    was killed is never above what it logged. The books balance.
     """
     rng = random.Random(3)
     with running() as cluster, connect(cluster.url) as replica:
@@ -118,4 +119,7 @@ def test_totals_equal_what_processes_counted_while_everything_is_killed() -> Non
         for name, process in ended:
             if process.returncode == 0:
                 shows(replica, name, tally(cluster, name))
+        assert [finding.status for finding in examine_ledger(cluster.url, timeout_ms=5000)] == [
+            "fine"
+        ]
         assert sum(process.returncode == 0 for _, process in ended) > 10

@@ -7,7 +7,7 @@ from typing import Any, assert_type
 
 from shardlog.crdt import Pattern, State
 from shardlog.handler import ShardHandler, count, erase
-from shardlog.monitor import Change, Cluster, connect
+from shardlog.monitor import Change, Cluster, TotalReport, connect
 
 
 def blade() -> None:
@@ -26,6 +26,10 @@ def monitor() -> None:
         assert_type(cluster, Cluster)
         assert_type(cluster["intents", "42"], Any)
         assert_type(cluster.total("intents/*/tries"), int | float)
+        report = cluster.total_report("intents/*/tries")
+        assert_type(report, TotalReport)
+        assert_type(report.value, int | float)
+        assert_type(report.since_ns, int | None)
         assert_type("intents" in cluster, bool)
         for change in cluster.watch("intents"):
             assert_type(change, Change)
