@@ -16,13 +16,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from shardlog.crdt.replication.follower import Follower
-from shardlog.crdt.replication.messages import LANES, Heartbeat, Install, SnapshotChunk
+from shardlog.crdt.replication.messages import (
+    LANES,
+    Apply,
+    Ask,
+    Changes,
+    Heartbeat,
+    Install,
+    SnapshotChunk,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from random import Random
 
-    from shardlog.crdt.replication.messages import Apply, Ask, HostStatus, StreamMessage
+    from shardlog.crdt.replication.messages import Delta, HostStatus, Row, StreamMessage
 
 MS = 1_000_000
 PATIENCE_NS = 30_000 * MS
@@ -45,6 +56,8 @@ class Following:
         self._known: dict[str, HostStatus] = {}
         self._missed: dict[str, HostStatus] = {}
         self._waiting_ns: int | None = None
+        self._parts: dict[int, list[Changes]] = {}
+        """By lane: what waits for more."""
         self._effects: list[Apply | Install | Ask] = []
 
     @property
@@ -107,10 +120,28 @@ class Following:
 
     def _take(self, follower: Follower) -> None:
         for effect in follower.take_effects():
-            self._effects.append(effect)
-            if isinstance(effect, Install):
-                self._shown = follower
-                self._know()  # it was made behind the heartbeat that had it asked for
+            match effect:
+                case Install(source, chunks, deltas):
+                    self._parts.clear()
+                    whole = tuple(at_once for delta in deltas for at_once in self._at_once(delta))
+                    self._effects.append(Install(source, chunks, whole))
+                    self._shown = follower
+                    self._know()  # it was made behind the heartbeat that had it asked for
+                case Apply(delta):
+                    self._effects += map(Apply, self._at_once(delta))
+                case Ask():
+                    self._effects.append(effect)
+
+    def _at_once(self, delta: Delta) -> Iterator[Delta]:
+        """What is to be taken in now: a delta with those before it that waited for it."""
+        body = delta.body
+        if not isinstance(body, Changes):
+            return
+        parts = self._parts.setdefault(delta.lane, [])
+        parts.append(body)
+        if not body.more:
+            del self._parts[delta.lane]
+            yield msgspec.structs.replace(delta, body=_joined(parts))
 
     def _know(self) -> None:
         hosts = () if self._told is None else self._told.hosts
@@ -142,6 +173,21 @@ class Following:
         self._missed = _missed(self._missed, message)
         if not self._missed and not message.settling:
             self.note = ""
+
+
+def _joined(parts: list[Changes]) -> Changes:
+    if len(parts) == 1:
+        return parts[0]
+    writers: list[str] = []
+    rows: list[Row] = []
+    for part in parts:
+        at = len(writers)
+        writers += part.writers
+        rows += (
+            row if row.writer < 0 else msgspec.structs.replace(row, writer=row.writer + at)
+            for row in part.rows
+        )
+    return Changes(writers, rows)
 
 
 def _missed(known: dict[str, HostStatus], message: Heartbeat) -> dict[str, HostStatus]:

@@ -86,10 +86,14 @@ class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Changes(msgspec.Struct, array_like=True, frozen=True, tag="changes"):
-    """Rows that look different from before, each path once."""
+    """Rows that look different from before, each path once.
+
+    `more`: the next message of the lane belongs to this one, and they are to be taken in at once.
+    """
 
     writers: list[str]
     rows: list[Row]
+    more: bool = False
 
 
 class HostStatus(msgspec.Struct, array_like=True, frozen=True):

@@ -3,11 +3,9 @@
 A monitor need not know how deltas merge: it is told, per path, what shows there now. Changes are
 made from the state after a batch, so a path that changed many times within it travels once.
 
-Where records are forgotten, a path at `~` and all that has gone on there travel in one message: in
-whatever order of two messages, a total would be too low or too high in between.
-
-Known anomaly. A message is never larger than GROUP_BYTES_MAX and one batch: of more than some two
-thousand counters that go on at one path at once, a total is too high for a moment.
+Where records are forgotten, a path at `~` and all that has gone on there are told at once: in
+whatever order of two messages, a total would be too low or too high in between. What does not fit
+into one message is told in several, of which each but the last says that more belongs to it.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 
 GROUP_BYTES_MAX = 200 << 10
-"""For what travels together: with it, and any one item, a message still fits into a frame."""
+"""For what is told at once: with it, and any one item, a message still fits into a frame."""
 
 
 class View:
@@ -73,7 +71,8 @@ class View:
             start = batch.size
             for path in group:
                 if batch.size - start >= GROUP_BYTES_MAX:
-                    effects.append(Publish("serve", self._stream.delta(lane, batch.changes())))
+                    changes = batch.changes(more=True)
+                    effects.append(Publish("serve", self._stream.delta(lane, changes)))
                     batch = batches[lane] = _Batch()
                     start = 0
                 batch.add(self._state, path)
@@ -118,8 +117,8 @@ class _Batch:
         self._rows.append(row)
         self.size += item_bytes(Write(path, row.stamp, 0, row.value))
 
-    def changes(self) -> Changes:
-        return Changes(list(self._writers), self._rows)
+    def changes(self, *, more: bool = False) -> Changes:
+        return Changes(list(self._writers), self._rows, more)
 
     def _writer(self, process: str) -> int:
         if not process:
@@ -131,22 +130,22 @@ class _Batch:
 
 
 def _together(touched: list[str]) -> Iterable[list[str]]:
-    """The paths, those of counts together with where they may go on. O(their number x depth)."""
-    groups = {path: [path] for path in touched if is_collapsed(path)}
-    if not groups:
+    """The paths, those of counts together with where they may go on. O(their number x depth^2)."""
+    targets = {path for path in touched if is_collapsed(path)}
+    if not targets:
         return ([path] for path in touched)
-    alone: list[list[str]] = []
+    groups: dict[str, list[str]] = {}
     for path in touched:
-        if path in groups:
-            continue
-        keys = key_texts(path)
-        beside = ("/".join((*keys[:i], COLLAPSED, *keys[i + 1 :])) for i in range(1, len(keys)))
-        target = next((at for at in beside if at in groups), None)
-        if target is None:
-            alone.append([path])
-        else:
-            groups[target].append(path)
-    return [*groups.values(), *alone]
+        groups.setdefault(_last_target(path, targets), []).append(path)
+    return groups.values()
+
+
+def _last_target(path: str, targets: set[str]) -> str:
+    """Where counts at a path have come to in the end, as records may lie within records."""
+    keys = key_texts(path)
+    beside = ("/".join((*keys[:i], COLLAPSED, *keys[i + 1 :])) for i in range(1, len(keys)))
+    target = next((at for at in beside if at != path and at in targets), None)
+    return path if target is None else _last_target(target, targets)
 
 
 def _sendable(total: Value) -> Value:

@@ -44,7 +44,7 @@ def test_names_of_writers_count_towards_the_size_of_a_message() -> None:
 
 
 def test_what_is_forgotten_at_once_fits_into_frames_however_much_it_is() -> None:
-    """Ten thousand records that go on at one path travel in more than one message."""
+    """Ten thousand records that go on at one path travel in messages that say so."""
     state = State()
     for i in range(10_000):
         state.put("east", Entry(f"r/{i}-{'x' * 200}/n", 1, 2, 1))
@@ -55,3 +55,34 @@ def test_what_is_forgotten_at_once_fits_into_frames_however_much_it_is() -> None
     frames = [encode_published(p.message) for p in view_of(state).publish(state.take_touched())]
     assert max(map(len, frames)) < FRAME_BYTES_MAX
     assert len(frames) > 5
+    bodies = [message.body for frame in frames if isinstance(message := told(frame), Delta)]
+    more = [body.more for body in bodies if isinstance(body, Changes)]
+    assert more == [True] * (len(frames) - 1) + [False]
+
+
+def told(frame: bytes) -> object:
+    return decode_published(frame)
+
+
+def test_what_goes_on_twice_in_one_batch_is_told_at_once() -> None:
+    """A record within a record is forgotten, and then the other: three paths, one message."""
+    state = State()
+    state.put("east", Entry("a/1/b/2/n", 1, 2, 5))
+    state.put("east", Entry("a/1/b/3/n", 1, 2, 5))
+    state.take_touched()
+    view = view_of(state)
+    state.forget("east", "a/1/b/2", 2)
+    state.put("east", Entry("a/1/b/~/n", 1, 2, 5))
+    state.forget("east", "a/1", 2)
+    state.put("east", Entry("a/~/b/~/n", 1, 2, 5))
+    state.put("east", Entry("a/~/b/3/n", 1, 2, 5))
+    state.put("east", Entry("a/4/n", 1, 2, 5))
+    (publish,) = view.publish(state.take_touched())
+    assert isinstance(publish.message, Delta)
+    assert isinstance(publish.message.body, Changes)
+    assert len(publish.message.body.rows) == 6
+    small = View(state, "node", "epoch", interval_ms=1000, bytes_max=1)
+    paths = ["a/1/b/2/n", "a/4/n", "a/1/b/~/n", "a/1/b/3/n", "a/~/b/~/n", "a/~/b/3/n"]
+    messages = [publish.message for publish in small.publish(paths)]
+    bodies = [message.body for message in messages if isinstance(message, Delta)]
+    assert sorted(len(body.rows) for body in bodies if isinstance(body, Changes)) == [1, 5]

@@ -9,6 +9,7 @@ import pytest
 
 from shardlog.crdt.replication.messages import (
     LANES,
+    Apply,
     Ask,
     Changes,
     Delta,
@@ -183,3 +184,51 @@ def test_a_silent_run_is_stale_since_it_was_heard(address: Address) -> None:
     address.now_ns += 4 * SECOND
     address.following.handle_timer(address.now_ns)
     assert address.following.stale_since_ns(address.now_ns) == heard_ns
+
+
+def test_messages_that_belong_together_are_taken_in_at_once() -> None:
+    """Of a lane; another lane does not wait, and writers keep their names."""
+    address = Address()
+    address.beat("a")
+    row = Row("x/1", 0, 1, 1, 0)
+    for lane, sequence, changes in (
+        (3, 1, Changes(["p"], [row], more=True)),
+        (4, 1, Changes(["q"], [row])),
+        (3, 2, Changes([], [], more=True)),
+        (3, 3, Changes(["r"], [row, msgspec.structs.replace(row, writer=-1)])),
+        (3, 4, Changes(["s"], [row])),
+    ):
+        address.following.receive(Delta("a", "a", lane, sequence, changes), address.now_ns)
+    applied = [e.delta.body for e in address.following.take_effects() if isinstance(e, Apply)]
+    assert applied == [
+        Changes(["q"], [row]),
+        Changes(
+            ["p", "r"],
+            [row, msgspec.structs.replace(row, writer=1), msgspec.structs.replace(row, writer=-1)],
+        ),
+        Changes(["s"], [row]),
+    ]
+
+
+def test_a_snapshot_takes_the_place_of_what_waited() -> None:
+    """And what comes with it and waits itself is not taken in with it."""
+    address = Address()
+    address.beat("a")
+    row = Row("x/1", 0, 1, 1, -1)
+    following = address.following
+    part = Changes([], [row], more=True)
+    following.receive(Delta("a", "a", 3, 1, part), address.now_ns)
+    following.receive(Delta("a", "a", 3, 3, part), address.now_ns)  # a gap
+    (ask,) = [e for e in following.take_effects() if isinstance(e, Ask)]
+    known = [0] * LANES
+    known[3] = 2
+    request = ask.message.request
+    chunk = SnapshotChunk("a", "a", request, None, None, known, Changes([], []))
+    following.receive(chunk, address.now_ns)
+    (install,) = following.take_effects()
+    assert isinstance(install, Install)
+    assert install.deltas == ()
+    following.receive(Delta("a", "a", 3, 4, Changes([], [row])), address.now_ns)
+    (apply,) = following.take_effects()
+    assert isinstance(apply, Apply)
+    assert apply.delta.body == Changes([], [row, row])
