@@ -76,10 +76,12 @@ def options(endpoint: str) -> dict[int, int]:
         zmq.LINGER: 0,
         # At random, so that many blades do not come back at one moment.
         zmq.RECONNECT_IVL: 50 + int.from_bytes(os.urandom(2), "big") % 101,
-        zmq.RECONNECT_IVL_MAX: 2_000,
+        # What waits is lost with a blade that is killed, and to ask the own host is cheap.
+        zmq.RECONNECT_IVL_MAX: 250,
     }
     if endpoint.startswith("tcp:"):
         chosen |= {
+            zmq.RECONNECT_IVL_MAX: 2_000,
             zmq.IPV6: 1,
             zmq.TCP_KEEPALIVE: 1,
             zmq.TCP_KEEPALIVE_IDLE: 15,
