@@ -84,6 +84,8 @@ class Persist:
     sums: SavedSums = NO_SUMS
     clocks: tuple[tuple[str, int | None], ...] = ()
     """What others have said of records, None for one that is forgotten."""
+    members: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """As in `shardlog.collector.sidecar.members`."""
     identity: Identity | None = None
     """Another replica goes on in this store; None as long as it is the same."""
 
@@ -102,6 +104,7 @@ class Restored:
     registers: tuple[tuple[str, Leaf | None, Floor | None], ...] = ()
     sums: SavedSums = NO_SUMS
     clocks: dict[str, int] = field(default_factory=dict[str, int])
+    members: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     lost_ns: int = 0
     lower_bound: str = ""
     replaces: tuple[str, ...] = ()

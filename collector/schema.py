@@ -50,6 +50,9 @@ create table run (number integer primary key, epoch text not null, opened intege
 """
 _CLOCKS = """
 create table clock (record text primary key, stamp integer not null) strict, without rowid;
+create table member (
+    parent text, replica text, host text not null, primary key (parent, replica)
+) strict, without rowid;
 """
 STEPS = (_COUNTS, _LIVES + _RESETS, _LOSSES + _CLOCKS + _SUMS)
 """What makes each schema of the one before it; 0 is an empty file."""

@@ -121,6 +121,8 @@ class Store:
                 "insert or replace into clock values (?, ?)",
                 [(record, stamp) for record, stamp in batch.clocks if stamp is not None],
             )
+            members = [(*key, host) for key, host in batch.members.items()]
+            db.executemany("insert or replace into member values (?, ?, ?)", members)
             db.executemany(
                 "delete from clock where record = ?",
                 [(record,) for record, stamp in batch.clocks if stamp is None],
@@ -178,6 +180,7 @@ def _load(db: sqlite3.Connection) -> Restored:
         entries=entries,
         registers=tuple(_registers(db)),
         clocks=dict(db.execute("select record, stamp from clock")),
+        members={tuple(key): host for *key, host in db.execute("select * from member")},
         lost_ns=lost_ns,
         lower_bound=lower_bound,
         replaces=tuple(replaces.split()),

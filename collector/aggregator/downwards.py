@@ -18,7 +18,8 @@ state, and needs no answer.
 A register at the very path of a newer one of another host needs no floor: the newer one wins for as
 long as either is kept, since one record has one clock.
 
-A node in the middle of a tree passes on what it hears from above.
+A node in the middle of a tree passes on what it hears from above. Besides, all children are told
+who else is heard here, for an aggregator that starts anew: `shardlog.collector.sidecar.members`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from shardlog.crdt.delta import Fragment
+    from shardlog.crdt.replication.messages import Member
     from shardlog.crdt.retention import Record, Retention
     from shardlog.crdt.state import State
 
@@ -54,16 +56,27 @@ class _Child:
         self.unheard: dict[str, int] = {}
         """By record: the number of the message by which it was told, not heard yet."""
         self.floors: dict[tuple[str, Floor], None] = {}
+        self.members_at = 0
+        """How many of the members it was told."""
+        self.members_unheard: dict[int, int] = {}
+        """By message that was not heard yet: behind how many it began."""
         self._number = 0
 
-    def messages(self, bytes_max: int) -> Iterator[PassDown]:
+    def messages(self, members: list[Member], bytes_max: int) -> Iterator[PassDown]:
         """All that is owed, in messages of about `bytes_max`."""
         owed, floors = list(self.owed), list(self.floors)
         self.owed, self.floors = {}, {}
-        while owed or floors:
+        while owed or floors or self.members_at < len(members):
             self._number += 1
             message = PassDown(self._number, [], [], [])
             size = 0
+            if self.members_at < len(members):
+                self.members_unheard[self._number] = self.members_at
+            while self.members_at < len(members) and size < bytes_max:
+                member = members[self.members_at]
+                self.members_at += 1
+                message.members.append(member)
+                size += name_bytes(member.replica) + name_bytes(member.host)
             while owed and size < bytes_max:
                 record = owed.pop()
                 message.clocks.append(RecordClock(record, self.told[record]))
@@ -91,6 +104,7 @@ class Downwards:
         self._floors: dict[tuple[str, str, Floor], None] = {}
         self._again: dict[tuple[str, str], None] = {}
         self._again_ns = 0
+        self._members: dict[str, Member] = {}
 
     def learn(self, fragment: Fragment) -> None:
         """A fragment was merged. O(its items)."""
@@ -119,6 +133,7 @@ class Downwards:
         known = self._children.get(child)
         if known is not None:
             known.unheard = {r: told for r, told in known.unheard.items() if told != number}
+            known.members_unheard.pop(number, None)
 
     def hear(self, message: PassDown) -> None:
         """Take in what a parent of this very node passes down. O(size + what it concerns)."""
@@ -131,6 +146,10 @@ class Downwards:
             for replica, path in self._state.held(erase.path):
                 if self._is_concerned(replica, path, floor, is_erase=True):
                     self._floors[replica, erase.path, floor] = None
+
+    def tell_of(self, member: Member) -> None:
+        """Somebody is part of the cluster: all children are told, once. O(1)."""
+        self._members.setdefault(member.replica, member)
 
     def clock(self, record: str) -> int:
         """The newest stamp that anybody is known to have in a record. O(rows of it)."""
@@ -148,6 +167,8 @@ class Downwards:
             self._again = {}
             for child in self._children.values():
                 child.owed.update(dict.fromkeys(child.unheard))
+                child.members_at = min([child.members_at, *child.members_unheard.values()])
+                child.members_unheard = {}
         for top in self._tops:
             self._dirty.update(dict.fromkeys(self._state.held(top)))
         dirty, self._dirty, self._tops = self._dirty, {}, {}
@@ -163,10 +184,11 @@ class Downwards:
             for name in reach.get(replica, ()):
                 self._child(name).floors[place, floor] = None
         self._floors = {}
+        members = list(self._members.values())
         return [
             Tell(name, message)
-            for name, child in self._children.items()
-            for message in child.messages(self._bytes_max)
+            for name in dict.fromkeys(name for names in reach.values() for name in names)
+            for message in self._child(name).messages(members, self._bytes_max)
         ]
 
     def _look_beside(self, record: Record, reach: Mapping[str, Iterable[str]]) -> None:

@@ -40,6 +40,7 @@ from shardlog.crdt.replication.messages import (
     HostStatus,
     Install,
     Log,
+    Member,
     PassDown,
     Publish,
     Roster,
@@ -308,6 +309,9 @@ class Aggregator:
 
     def _sweep(self, now_ns: int) -> None:
         """Pass down what is news, and forget what is due of those who have departed."""
+        for replica, known in self._roll.replicas.items():
+            if known.host:
+                self._down.tell_of(Member(replica, known.host))
         self._tells += self._down.sweep(self._roll.reach(now_ns), now_ns)
         for replica in self._departed.sweep(self._roll.departed(now_ns), now_ns):
             known = self._roll.replicas[replica]
@@ -324,6 +328,8 @@ class Aggregator:
         twins = (twin.settling(now_ns) for twin in self._twins.values())
         settling = self._settling.why(hosts, now_ns, next(filter(None, twins), ""))
         lower_bound = self._lower_bound or self._roll.lower_bound()
+        if not settling:
+            lower_bound = lower_bound or self._roll.missing()
         beat = self._view.heartbeat(
             now_ns,
             hosts,
@@ -451,6 +457,7 @@ class Aggregator:
         is_other = run != known.run
         if by_owner:
             self._roll.vouch(replica, run)
+            self._roll.learn(chunks[0].members)
         elif version > held:
             known.run = run
         for body in bodies:

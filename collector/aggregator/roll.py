@@ -28,11 +28,11 @@ from shardlog.crdt.replication.follower import MISSED_HEARTBEATS
 from shardlog.crdt.replication.messages import HostStatus, run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Literal
 
     from shardlog.crdt.replication.follower import Follower
-    from shardlog.crdt.replication.messages import Heartbeat
+    from shardlog.crdt.replication.messages import Heartbeat, Member
     from shardlog.crdt.state import State
 
 MS = 1_000_000
@@ -40,6 +40,7 @@ REPLACED = 2**63 - 1
 """The version at which a replaced replica is known: no store holds as much."""
 DEPARTED_NS = 60_000 * MS
 """Whose owner is silent for so long is forgotten here, as it would do itself."""
+NAMES_MAX = 3
 RUNS_MAX = 16
 """How many earlier runs of a replica are kept in mind."""
 ROUTE_KEPT_NS = 60_000 * MS
@@ -100,6 +101,8 @@ class Roll:
 
     def __init__(self, state: State, *, interval_ms: int) -> None:
         self.replicas: dict[str, Known] = {}
+        self._members: dict[str, str] = {}
+        """Hosts by replica, of those who were once heard at this address."""
         self._others = 0
         """How many routes there are beside the first of each replica."""
         self._successors: dict[str, str] = {}
@@ -245,6 +248,18 @@ class Roll:
     def lower_bound(self) -> str:
         """Why one of those who pass on may never have all, "" if none says so. O(routes)."""
         return next(filter(None, (route.lower_bound for _, route in self.routes())), "")
+
+    def learn(self, members: Iterable[Member]) -> None:
+        """These were once heard at this address. O(their number)."""
+        self._members.update((member.replica, member.host) for member in members)
+
+    def missing(self) -> str:
+        """Which hosts were once heard here and are not known now, "" if none. O(members)."""
+        hosts = (host for replica, host in self._members.items() if replica not in self.replicas)
+        names = sorted(set(hosts))
+        more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+        said = f"{', '.join(names[:NAMES_MAX])}{more}"
+        return f"what {said} counted before this aggregator started is not here" if names else ""
 
     def tidy(self, now_ns: int) -> list[tuple[str, str]]:
         """Drop routes silent for a minute where another is live: (via, replica) of each. O(routes).

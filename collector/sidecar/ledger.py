@@ -301,12 +301,9 @@ class Ledger:
         self._is_dirty = True
 
     def take_dirty(
-        self,
-        version: int,
-        registers: tuple[tuple[str, Leaf | None, Floor | None], ...],
-        clocks: tuple[tuple[str, int | None], ...],
+        self, version: int, registers: tuple[tuple[str, Leaf | None, Floor | None], ...]
     ) -> Persist:
-        """All that changed since the last call, and these registers and clocks. O(its rows)."""
+        """All that changed since the last call, and these registers. O(its rows)."""
         batch = Persist(
             version,
             tuple((process, path, mark) for (process, path), mark in self._dirty_marks.items()),
@@ -318,7 +315,6 @@ class Ledger:
             closed=tuple(self._dirty_closed),
             forgotten=self.closed.forgotten,
             watermark_ns=self.closed.watermark_ns,
-            clocks=clocks,
             identity=self._dirty_identity,
             sums=self.sums.take_dirty(),
         )

@@ -33,6 +33,7 @@ anything, but after it was seen who lives.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shardlog.collector.batch import Acknowledge, Lead, Name, Persist, Remove, Restored
@@ -40,6 +41,7 @@ from shardlog.collector.sidecar.admission import Admission
 from shardlog.collector.sidecar.forgetting import Forgetting, Piece
 from shardlog.collector.sidecar.leads import Leads
 from shardlog.collector.sidecar.ledger import Ledger
+from shardlog.collector.sidecar.members import Members
 from shardlog.collector.sidecar.notes import Notes
 from shardlog.collector.sidecar.outlet import Channel, Outlet
 from shardlog.collector.sidecar.presence import Presence
@@ -97,9 +99,11 @@ class Sidecar:
         )
         self._leads = Leads(self._notes)
         self._admission = Admission(self.state, config, self._forgetting, self._leads, self._notes)
+        self._members = Members(restored.members)
         self._outlet = Outlet(
             config,
             self.state,
+            self._members,
             restored.replica,
             restored.version,
             restored.runs,
@@ -194,7 +198,8 @@ class Sidecar:
         self._outlet.request(channel, peer, request)
 
     def pass_down(self, peer: bytes, message: PassDown) -> None:
-        """Take in what a parent says of records and floors; it is told so. O(size + what goes)."""
+        """Take in what a parent says of records, floors and members; it is told so. O(size)."""
+        self._members.hear(peer.decode(errors="replace"), message.members)
         for clock in message.clocks:
             self._forgetting.hear(clock)
         for floor in message.floors:
@@ -229,6 +234,7 @@ class Sidecar:
         self._ledger.put_back(batch)
         self._dirty_registers.update(dict.fromkeys(path for path, _, _ in batch.registers))
         self._forgetting.put_back(batch.clocks)
+        self._members.put_back(batch.members)
         self._notes.store_failed(why, now_ns)
 
     def next_timer_ns(self) -> int:
@@ -272,12 +278,13 @@ class Sidecar:
         self._forgetting.watch(touched)
         pieces, self._pieces = self._pieces, []
         fragments = list(self._outlet.fragments(pieces, touched))
-        clocks = self._forgetting.take_dirty_clocks()
-        if fragments or self._ledger.is_dirty or self._dirty_registers or clocks:
+        clocks, members = self._forgetting.take_dirty_clocks(), self._members.take_dirty()
+        if fragments or self._ledger.is_dirty or self._dirty_registers or clocks or members:
             leaves, floors = self.state.map.leaves, self.state.map.floors
             registers = tuple((p, leaves.get(p), floors.get(p)) for p in self._dirty_registers)
             self._dirty_registers = {}
-            effects.append(self._ledger.take_dirty(self._outlet.version, registers, clocks))
+            batch = self._ledger.take_dirty(self._outlet.version, registers)
+            effects.append(replace(batch, clocks=clocks, members=members))
         if self._is_to_name:
             self._is_to_name = False
             effects.append(Name((self.replica, *self._ledger.identity.replaces)))

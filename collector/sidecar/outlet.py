@@ -12,6 +12,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import msgspec
+
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.replication.messages import Answer, Confirm, Heard, HostStatus, Publish
 from shardlog.crdt.replication.publisher import Publisher
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from shardlog.collector.batch import Identity
     from shardlog.collector.sidecar.config import SidecarConfig
     from shardlog.collector.sidecar.forgetting import Piece
+    from shardlog.collector.sidecar.members import Members
     from shardlog.crdt.replication.messages import SnapshotRequest
     from shardlog.crdt.state import State
 
@@ -36,6 +39,7 @@ class Outlet:
         self,
         config: SidecarConfig,
         state: State,
+        members: Members,
         replica: str,
         version: int,
         runs: Sequence[tuple[str, int]],
@@ -46,6 +50,7 @@ class Outlet:
         self._host = config.host
         self._retention = config.retention.digest
         self._state = state
+        self._members = members
         self._replica = replica
         self._bytes_max = bytes_max
         self._epoch = epoch
@@ -160,4 +165,9 @@ class Outlet:
         if channel == "serve" and self._view is not None:
             return self._view.answer(peer, request)
         fragment, following = self._state.snapshot(self._replica, request.after, self._bytes_max)
-        return Answer("up", peer, self._up.chunk(request, fragment, following))
+        chunk = self._up.chunk(request, fragment, following)
+        if request.after is None:
+            chunk = msgspec.structs.replace(
+                chunk, members=self._members.known_to(peer.decode(errors="replace"))
+            )
+        return Answer("up", peer, chunk)

@@ -171,12 +171,20 @@ class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request
     version: Natural = 0
 
 
+class Member(msgspec.Struct, array_like=True, frozen=True):
+    """A replica that a node hears, or once heard, and the host it is of."""
+
+    replica: str
+    host: str
+
+
 class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     """One chunk, as things stand at `sequences`.
 
     `next` is the `after` of the next chunk, None behind the last. Chunks are made one by one while
     the state moves on: the snapshot is that of the first chunk's sequences once all deltas behind
-    these, up to the last chunk's sequences, are applied on top.
+    these, up to the last chunk's sequences, are applied on top. The first chunk also says whom else
+    the asker, or who was at its address before, once heard.
     """
 
     source: str
@@ -187,6 +195,7 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     sequences: list[Natural]
     body: Fragment | Changes
     via: str = ""
+    members: list[Member] = []
 
 
 class RecordClock(msgspec.Struct, array_like=True, frozen=True):
@@ -198,13 +207,15 @@ class RecordClock(msgspec.Struct, array_like=True, frozen=True):
 
 class PassDown(msgspec.Struct, array_like=True, frozen=True, tag="down"):
     """What a parent tells a node that it follows: of records of which the node holds a part, the
-    clocks, and every floor that dominates something there. All is absolute, it may come again.
+    clocks, and every floor that dominates something there; and whom else the parent hears. All is
+    absolute, it may come again.
     """
 
     number: Natural
     clocks: list[RecordClock]
     writers: list[str]
     floors: list[Erase]
+    members: list[Member] = []
 
 
 class Heard(msgspec.Struct, array_like=True, frozen=True, tag="heard"):

@@ -15,6 +15,7 @@ from shardlog.crdt.replication.messages import (
     Delta,
     Heard,
     Heartbeat,
+    Member,
     PassDown,
     Report,
     Roster,
@@ -106,6 +107,7 @@ def decode_from_above(frame: bytes) -> SnapshotRequest | PassDown:
         for clock in message.clocks:
             _check_path(clock.record)
         _check_erases(message.floors, len(message.writers))
+        _check_members(message.members)
     return message
 
 
@@ -164,6 +166,8 @@ def _check_stream(message: StreamMessage) -> None:
             _check_names(status.host, status.replica, *status.replaces)
             _require(len(status.lower_bound) <= TEXT_CHARACTERS_MAX, "a reason too long")
     else:
+        if isinstance(message, SnapshotChunk):
+            _check_members(message.members)
         body = message.body
         if isinstance(body, Changes):
             for row in body.rows:
@@ -205,6 +209,11 @@ def _check_erases(erases: list[Erase], writers: int) -> None:
     for erase in erases:
         _check_path(erase.path)
         _require(0 <= erase.writer < writers, "writer")
+
+
+def _check_members(members: list[Member]) -> None:
+    for member in members:
+        _check_names(member.replica, member.host)
 
 
 def _check_row(row: Row, writers: int) -> None:

@@ -79,6 +79,7 @@ def stored(batches: list[Persist], replica: str) -> Restored:
         entries=tuple(entries.values()),
         registers=tuple(row for row in registers.values() if row[1] or row[2]),
         sums=SavedSums(sums, {row: amount for row, amount in refused.items() if amount}),
+        members={key: host for batch in batches for key, host in batch.members.items()},
         clocks={record: stamp for record, stamp in clocks.items() if stamp is not None},
     )
 

@@ -10,7 +10,7 @@ from shardlog.collector.aggregator import machine as aggregator_machine
 from shardlog.collector.aggregator.departed import Departed
 from shardlog.collector.aggregator.downwards import Downwards
 from shardlog.crdt.delta import Entry, Erase, Fragment, Write
-from shardlog.crdt.replication.messages import RecordClock, Report
+from shardlog.crdt.replication.messages import Heartbeat, Publish, RecordClock, Report
 from shardlog.crdt.retention import Retention
 from shardlog.crdt.state import State
 from tests.collector.tree import Tree
@@ -275,3 +275,37 @@ def test_a_mistake_is_found(
 def run_all(run: Callable[[int], None]) -> None:
     for seed in range(4):
         run(seed)
+
+
+@pytest.mark.parametrize("shape", [FLAT, REGIONS], ids=["flat", "regions"])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_aggregator_that_starts_anew_knows_whom_it_lacks(
+    shape: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]], seed: int
+) -> None:
+    """By what the collectors were told; once the host is back nothing is missing."""
+    tree = network(shape, seed)
+    for host in range(3):
+        tree.count(host, "1")
+    tree.run(30_000)
+    links = {("up", 0, node) for node in range(len(tree.aggregators))}
+    tree.cut |= links
+    for host in (1, 2):
+        tree.restart(host)
+    for node in range(len(tree.aggregators)):
+        tree.kill(node)
+    tree.heal()
+    top = tree.aggregators[-1]
+    assert lower_bound(tree) == "what host-0 counted before this aggregator started is not here"
+    assert top.state.total(TOTAL) < tree.counted
+    tree.cut -= links
+    tree.heal()
+    assert lower_bound(tree) == ""
+    assert top.state.total(TOTAL) == tree.counted
+
+
+def lower_bound(tree: Tree) -> str:
+    """What the last node's next heartbeat to monitors says."""
+    top = tree.aggregators[-1]
+    top.subscribed("serve", tree.now_ns)
+    beats = [e.message for e in top.take_effects() if isinstance(e, Publish)]
+    return next(b.lower_bound for b in beats if isinstance(b, Heartbeat))

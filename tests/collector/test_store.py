@@ -32,6 +32,7 @@ BATCH = Persist(
         ("c", Leaf(4, "p", {}), Floor(3, "p")),
     ),
     clocks=(("a", 7), ("b", 8)),
+    members={("tcp://a:1", "q"): "node-2", ("tcp://b:1", "q"): "node-2"},
     sums=SavedSums(
         {"p": (5, (0, 210_000_000, 0, 0), 2**80), "": (1,)},
         {("p", "n", 3): (1, 0, 2, 0), ("p", "m", 4): 7},
@@ -52,6 +53,7 @@ def test_what_was_committed_is_loaded_again(tmp_path: Path) -> None:
     assert sorted(loaded.entries, key=lambda e: e.path, reverse=True) == list(BATCH.entries)
     assert sorted(loaded.registers) == list(BATCH.registers)
     assert loaded.clocks == dict(BATCH.clocks)
+    assert loaded.members == BATCH.members
     assert loaded.sums == BATCH.sums
 
 

@@ -21,6 +21,7 @@ from shardlog.crdt.replication.messages import (
     Heard,
     Heartbeat,
     HostStatus,
+    Member,
     PassDown,
     RecordClock,
     Report,
@@ -176,7 +177,13 @@ CASES: list[tuple[Decode, Message]] = [
     (decode_request, SnapshotRequest(3, "a/b")),
     (
         decode_from_above,
-        PassDown(4, [RecordClock("intents/1", 5)], ["p"], [Erase("intents/1/a", 6, 0)]),
+        PassDown(
+            4,
+            [RecordClock("intents/1", 5)],
+            ["p"],
+            [Erase("intents/1/a", 6, 0)],
+            [Member("r", "h")],
+        ),
     ),
     (decode_from_above, SnapshotRequest(3, "a/b", "r", "run", 5)),
     (decode_from_below, Heard(4)),
