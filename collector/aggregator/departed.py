@@ -51,6 +51,10 @@ class Departed:
                 changed.append(replica)
         return changed
 
+    def changed(self, replica: str) -> None:
+        """What is held of a replica has changed: its records are to be looked up again. O(1)."""
+        self._heaps.pop(replica, None)
+
     def _records(self, replica: str) -> list[tuple[int, Record]]:
         """The records of a part, each behind a time before which it can't be due."""
         stamps: dict[Record, int] = {}

@@ -402,10 +402,13 @@ class Aggregator:
                 case Apply(delta):
                     self._merge(delta, follower, now_ns)
                 case Install():
-                    self._take_snapshot(effect.source, effect.chunks, now_ns, by_owner=True)
-                    self._down.begin(follower.via or follower.source)
-                    for delta in effect.deltas:
-                        self._merge(delta, follower, now_ns)
+                    if self._take_snapshot(effect.source, effect.chunks, now_ns, by_owner=True):
+                        self._down.begin(follower.via or follower.source)
+                        for delta in effect.deltas:
+                            self._merge(delta, follower, now_ns)
+                    else:
+                        follower.run, follower.version = self._roll.extent(follower.source)
+                        follower.resync(now_ns)
                     self._waiting.pop((follower.via, effect.source), None)
                     self._end_sync((follower.via, effect.source))
                 case Ask():
@@ -447,8 +450,11 @@ class Aggregator:
 
     def _take_snapshot(
         self, replica: str, chunks: tuple[SnapshotChunk, ...], now_ns: int, *, by_owner: bool
-    ) -> None:
-        """Take a snapshot that is newer than what is known: equal versions are equal contents."""
+    ) -> bool:
+        """Take a snapshot that is newer than what is known: equal versions are equal contents.
+
+        False if its owner may have less than what is known here.
+        """
         epoch = chunks[0].epoch
         bodies = [c.body for c in chunks if isinstance(c.body, Fragment)]
         version, held = bodies[0].to_version, self.state.versions.get(replica, -1)
@@ -456,8 +462,9 @@ class Aggregator:
         known = self._roll.replicas[replica]
         is_other = run != known.run
         if by_owner:
-            self._roll.vouch(replica, run)
             self._roll.learn(chunks[0].members)
+            if not self._roll.vouch(replica, run):
+                return False
         elif version > held:
             known.run = run
         for body in bodies:
@@ -468,10 +475,12 @@ class Aggregator:
         if version > held or (version == held and by_owner and known.is_altered):
             known.is_altered = not by_owner
             self.state.install(replica, version, bodies)
+            self._departed.changed(replica)
             if self._memory is not None:
                 self._memory.replaced(replica)
         if self._up is not None and (version > held or is_other):
             self._up.begin(replica, epoch, now_ns)
+        return True
 
     def _merge(self, delta: Delta, follower: Follower, now_ns: int) -> None:
         assert isinstance(delta.body, Fragment)
@@ -490,6 +499,7 @@ class Aggregator:
             if not is_news:
                 return
             self._down.learn(delta.body)
+            self._departed.changed(delta.source)
             if self._memory is not None:
                 self._memory.merged(delta.body)
             if self._up is not None:

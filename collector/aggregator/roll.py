@@ -179,15 +179,21 @@ class Roll:
         known.claim = (run, version)
         return True
 
-    def vouch(self, replica: str, run: str) -> None:
-        """The owner, in this run, was told how far it is known, and has all of that. O(1)."""
+    def vouch(self, replica: str, run: str) -> bool:
+        """The owner, in this run, was told how far it is known, and has all of that.
+
+        False if it was asked about what another node has, and has begun a run since this one last
+        heard it: about what is known here it is yet to be asked. O(1).
+        """
         known = self.replicas[replica]
         before, version = self.extent(replica)
         if before not in ("", run):
             known.vouched[before] = version
             if len(known.vouched) > RUNS_MAX:
                 del known.vouched[next(iter(known.vouched))]
-        known.run, known.claim = run, None
+        is_whole = known.claim is None or known.run in ("", run)
+        known.run, known.claim = run if is_whole else known.run, None
+        return is_whole
 
     def reach(self, now_ns: int) -> dict[str, list[str]]:
         """By which nodes each replica is heard: their names, or its own. O(routes)."""

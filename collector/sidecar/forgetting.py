@@ -67,6 +67,8 @@ class Forgetting:
         self._watched: set[str] = set()
         self._clocks = clocks
         self._dirty_clocks: dict[str, int | None] = {}
+        for path in clocks:
+            self._watch_clock(path)
 
     def watch(self, paths: Iterable[str]) -> None:
         """Something was said at these paths. O(their number x (len + log records))."""
@@ -76,14 +78,14 @@ class Forgetting:
                 continue
             stamp = self._state.newest_at(path)
             if stamp:
-                self._watched.add(record.path)
-                heappush(self._heap, (stamp + record.duration_ns, record))
+                self._watch(record, stamp)
 
     def hear(self, clock: RecordClock) -> None:
         """Somebody else has this stamp in a record. O(log n); of no use where nothing of it is."""
-        record = clock.record
-        if clock.stamp > self._clocks.get(record, 0) and self._state.at_and_below(record):
-            self._clocks[record] = self._dirty_clocks[record] = clock.stamp
+        path = clock.record
+        if clock.stamp > self._clocks.get(path, 0) and self._state.at_and_below(path):
+            self._clocks[path] = self._dirty_clocks[path] = clock.stamp
+            self._watch_clock(path)
 
     def take_dirty_clocks(self) -> tuple[tuple[str, int | None], ...]:
         """The clocks of others that changed since the last call, None for what is forgotten."""
@@ -119,6 +121,8 @@ class Forgetting:
             forgotten += 1
             if cut:
                 yield from self._forget(record, cut, now_ns)
+            else:
+                self._drop_clock(record.path)
         if waiting:
             self._heap += waiting
             heapify(self._heap)
@@ -169,5 +173,18 @@ class Forgetting:
         yield Piece([Forgotten(record.path, cut)], entries)
         self._state.forget(self._ledger.replica, record.path, cut)
         for own in records:
-            if self._clocks.pop(own, 0):
-                self._dirty_clocks[own] = None
+            self._drop_clock(own)
+
+    def _watch(self, record: Record, stamp: int) -> None:
+        self._watched.add(record.path)
+        heappush(self._heap, (stamp + record.duration_ns, record))
+
+    def _watch_clock(self, path: str) -> None:
+        """It goes with the record, also where a floor takes all of that before it is due."""
+        record = self._retention.record_of(path)
+        if record is not None and record.path not in self._watched:
+            self._watch(record, self._clocks[path])
+
+    def _drop_clock(self, record: str) -> None:
+        if self._clocks.pop(record, 0):
+            self._dirty_clocks[record] = None

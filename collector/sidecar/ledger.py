@@ -13,7 +13,9 @@ old. All marks of a process go, its line too, when it has ended: then its id is 
 
 The chain: a report that follows the last one in line, or begins a repetition of all that is not
 acknowledged (`follows` 0), moves the line. A report behind a hole is taken in, and moves nothing;
-one that is late never moves it back.
+one that is late never moves it back. A total that begins a generation is not heard behind a hole:
+the floor that ended the one before may be what is missing, and would take along, when it comes,
+what was counted after it. The repetition brings both, in order.
 
 A replica that goes on for a lost one, or for one whose store went back in time, must count nothing
 that this one may have counted, and cannot know what that was. But sequences of a process only rise,
@@ -130,11 +132,17 @@ class Ledger:
             self._move(process, line._replace(baseline=max(sequence, 1)))
             self._is_dirty = True
 
-    def is_news(self, process: str, total: Total) -> bool:
-        """Whether hearing this total would change anything. O(1)."""
+    def is_in_line(self, report: Report) -> bool:
+        """Whether nothing is missing before a report. O(1)."""
+        return report.follows in (0, self.last(report.process))
+
+    def is_news(self, process: str, total: Total, *, in_line: bool) -> bool:
+        """Whether this total is to be heard, and changes anything. O(1)."""
         old = self.marks.get(process, {}).get(total.path)
         if old is None:
-            return total.generation > self.lines.get(process, UNHEARD).retired
+            return in_line and total.generation > self.lines.get(process, UNHEARD).retired
+        if total.generation > old.generation:
+            return in_line
         if (old.generation, old.amount) == (total.generation, total.amount):
             self._unheard.get(process, set()).discard(total.path)
         return old.advance(total.generation, total.amount)[0] != old
@@ -243,7 +251,7 @@ class Ledger:
             self._is_dirty = True
         line = self.lines[report.process]
         self.sums.say(report.process, report.counted, has_baseline=line.baseline > 0)
-        if report.follows in (0, line.last) and report.sequence > line.last:
+        if self.is_in_line(report) and report.sequence > line.last:
             self._move(report.process, line._replace(last=report.sequence))
             self._owed[report.process] = Acknowledge(report.process, report.sequence)
             # One that carries nothing is no reason to wait for the disk.

@@ -154,8 +154,9 @@ class Sidecar:
                 self._notes.name(write)
                 if self.state.write(write.path, write.stamp, process, write.value):
                     self._ledger.reset(write.path)
+        in_line = self._ledger.is_in_line(report)
         for total in report.totals:
-            if not self._ledger.is_news(process, total):
+            if not self._ledger.is_news(process, total, in_line=in_line):
                 continue
             to = self._admission.count(total, process, now_ns)
             if to is None:

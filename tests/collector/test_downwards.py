@@ -241,6 +241,17 @@ def test_a_departed_part_stays_as_long_as_its_record() -> None:
     assert (state.total("intents/1/n"), state.total(TOTAL)) == (1, 2)
 
 
+def test_what_is_heard_of_a_replica_that_has_departed_is_forgotten_too() -> None:
+    """As of one that was replaced: the last of it may come by way of another node."""
+    state, down = two_parts()
+    departed = Departed(state, TABLE, down.clock)
+    assert departed.sweep(["a"], 0) == []
+    state.merge(Fragment("a", 1, 2, ["p"], [Write("intents/2/a", 20, 0, 1)], [], []))
+    departed.changed("a")
+    assert departed.sweep(["a"], 300 * SECOND) == ["a"]
+    assert state.shown("intents/2/a") is None
+
+
 def keeps_shared(seed: int) -> None:
     test_no_host_forgets_its_part_while_another_writes(FLAT, seed)
 

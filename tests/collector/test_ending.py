@@ -13,7 +13,7 @@ from shardlog.collector.batch import Acknowledge, Persist, Remove, Restored
 from shardlog.collector.sidecar.closed import BUCKET_IDS, KEPT_MAX, ClosedIds
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
-from shardlog.crdt.delta import Retired, Total, Write
+from shardlog.crdt.delta import Erase, Retired, Total, Write
 from shardlog.crdt.replication.messages import Report
 from shardlog.crdt.retention import Retention
 from tests.collector.network import stored
@@ -84,6 +84,21 @@ def test_a_report_is_acknowledged_when_the_chain_up_to_it_is_stored() -> None:
     machine.receive(report(1, total(1, 1)), NOW)
     assert settle(machine, batches) == []
     assert stored(batches, "r").lines[P].last == 6
+
+
+def test_a_generation_does_not_begin_behind_a_hole() -> None:
+    """What ended the one before, a floor, may be what is missing: when it comes, with the
+    repetition, it takes what was counted before it and no more."""
+    machine = sidecar()
+    machine.receive(report(1, total(1, 5)), NOW)
+    after = NOW + 2
+    machine.receive(report(3, Total("n", 3, after, after, 7), follows=2), NOW)
+    assert machine.state.total("n") == 5
+    machine.receive(
+        Report(P, 4, NOW, False, [], [Erase("n", NOW + 1, 0)], [Total("n", 3, after, after, 7)]),
+        NOW,
+    )
+    assert machine.state.total("n") == 7
 
 
 def test_nothing_is_due_until_a_persist_has_succeeded() -> None:

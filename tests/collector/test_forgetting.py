@@ -474,6 +474,21 @@ def test_the_clock_that_a_parent_passes_down_keeps_a_part_as_long() -> None:
     assert stored(batches, "replica-1").clocks == {}
 
 
+def test_a_clock_goes_with_the_last_that_it_was_for() -> None:
+    """A floor took all of the record: across a restart, too, nothing of it is kept for ever."""
+    machine = forgetful()
+    machine.receive(report(writes=(Write("intents/1/a", NOW, 0, 1),)), NOW)
+    machine.pass_down(b"parent", PassDown(1, [RecordClock("intents/1", NOW)], [], []))
+    floor = Erase("intents", NOW + 1, 0)
+    machine.pass_down(b"parent", PassDown(2, [], ["q@node-2:1:1:1:a"], [floor]))
+    batches, _ = persisted(machine)
+    assert stored(batches, "replica-1").clocks == {"intents/1": NOW}
+    later = forgetful(stored(batches, "replica-1"))
+    for collector in (machine, later):
+        said = [e for e in pass_time(collector, 12) if isinstance(e, Persist)]
+        assert stored([*batches, *said], "replica-1").clocks == {}
+
+
 def test_a_floor_that_a_parent_passes_down_takes_what_was_counted_before_it() -> None:
     """The owner resets its entry, keeps the floor, and publishes both; what comes after counts."""
     machine = forgetful()

@@ -27,6 +27,7 @@ from shardlog.crdt.replication.messages import (
     SnapshotChunk,
     SnapshotRequest,
 )
+from shardlog.crdt.state import State
 from tests.collector.lossy_stores import Fate, lossy_run
 from tests.collector.network import stored
 from tests.crdt.test_mutants import Mutant, mutated
@@ -184,6 +185,19 @@ def test_an_aggregator_says_what_it_knows_and_asks_again_for_what_is_not_less() 
     assert knows.state.total("n") == 12
     (status,) = knows.hosts(NOW)
     assert (status.status, status.version) == ("live", 10)
+
+
+def test_who_was_asked_about_others_is_yet_to_be_asked_about_what_is_known_here() -> None:
+    """The answer of a run that has begun meanwhile says nothing of it."""
+    known = roll.Roll(State(), interval_ms=1000)
+    known.add("r", roll.Known(run="run-2"))
+    assert known.doubts("r", "run-1", 1)
+    assert known.extent("r") == ("run-1", 1)
+    assert not known.vouch("r", "run-3")
+    assert known.extent("r") == ("run-2", 0)
+    assert known.vouch("r", "run-3")
+    assert known.extent("r") == ("run-3", 0)
+    assert not known.doubts("r", "run-1", 1)
 
 
 def test_a_replica_that_another_goes_on_for_is_replaced_and_its_part_stays() -> None:
