@@ -7,7 +7,7 @@ is-new-enough = $(if $(1),$(shell $(1) -c \
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
             $(if $(call is-new-enough,$(name)),$(name))))
 
-.PHONY: help demo test lint torture chaos bench picture clean .venv
+.PHONY: help demo test lint torture chaos bench simulate picture clean .venv
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ chaos: .venv/dev  ## counts while everything is killed, for some three minutes
 
 bench: .venv/dev  ## what processes cost a collector, for some ten minutes
 	.venv/bin/python -m benchmarks.crowds
+
+simulate: .venv/dev  ## whole clusters in one process, where everything fails, for ten minutes
+	.venv/bin/python -m tests.simulation
 
 picture: .venv/base  ## docs/demo.svg, from a run of the demo
 	.venv/bin/python docs/picture.py

@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.machine import Aggregator
-from shardlog.collector.batch import Closed, Identity, Line, Persist, Restored, SavedSums
+from shardlog.collector.batch import Persist, Restored
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
 from shardlog.crdt.replication.messages import Answer, Ask, Confirm, Publish, Report, Tell
 from shardlog.crdt.retention import Retention
+from tests.simulation.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from shardlog.collector.aggregator.memory import Remembered
-    from shardlog.crdt.counter import Mark
-    from shardlog.crdt.delta import Amount, Entry
-    from shardlog.crdt.lww_map import Floor, Leaf
     from shardlog.crdt.replication.messages import Delta, Heartbeat, StreamMessage
 
 MS = 1_000_000
@@ -36,52 +34,10 @@ START = 1_700_000_000_000 * MS
 
 def stored(batches: list[Persist], replica: str) -> Restored:
     """What a store of a replica, unless it was replaced, holds after these batches."""
-    identity = Identity(replica)
-    marks: dict[str, dict[str, Mark]] = {}
-    lines: dict[str, Line] = {}
-    closed: dict[int, Closed] = {}
-    entries: dict[str, Entry] = {}
-    registers: dict[str, tuple[str, Leaf | None, Floor | None]] = {}
-    sums: dict[str, tuple[Amount, ...]] = {}
-    refused: dict[tuple[str, str, int], Amount] = {}
-    clocks: dict[str, int | None] = {}
+    store = MemoryStore(replica)
     for batch in batches:
-        clocks.update(batch.clocks)
-        for process, path, mark in batch.marks:
-            if mark is None:
-                marks.get(process, {}).pop(path, None)
-            else:
-                marks.setdefault(process, {})[path] = mark
-        lines.update(batch.lines)
-        if batch.identity is not None:
-            sums, refused = {}, {}
-        sums.update(batch.sums.rows)
-        refused.update(batch.sums.refused)
-        for process in batch.ended:
-            sums.pop(process, None)
-            refused = {row: amount for row, amount in refused.items() if row[0] != process}
-            marks.pop(process, None)
-            lines.pop(process, None)
-        closed.update({row.number: row for row in batch.closed})
-        closed = {n: row for n, row in closed.items() if n >= batch.forgotten}
-        entries.update({entry.path: entry for entry in batch.entries})
-        for path in batch.gone:
-            entries.pop(path, None)
-        registers.update({row[0]: row for row in batch.registers})
-        identity = batch.identity or identity
-    return Restored(
-        **identity._asdict(),
-        version=batches[-1].version if batches else 0,
-        watermark_ns=batches[-1].watermark_ns if batches else 0,
-        marks={process: rows for process, rows in marks.items() if rows},
-        lines=lines,
-        closed=tuple(closed[n] for n in sorted(closed)),
-        entries=tuple(entries.values()),
-        registers=tuple(row for row in registers.values() if row[1] or row[2]),
-        sums=SavedSums(sums, {row: amount for row, amount in refused.items() if amount}),
-        members={key: host for batch in batches for key, host in batch.members.items()},
-        clocks={record: stamp for record, stamp in clocks.items() if stamp is not None},
-    )
+        store.commit(batch)
+    return store.load()
 
 
 class Network:
