@@ -61,7 +61,7 @@ class Parts:
         self.counted = PathIndex()
         self.of: dict[str, Part] = {}
         self._holders: dict[str, tuple[str, ...]] = {}
-        self._held = PathList()
+        self._held = PathIndex()
 
     def part(self, replica: str) -> Part:
         """The part of a replica, a new one if there is none. O(1); O(n) for the second ever."""
@@ -144,6 +144,12 @@ class Parts:
         self.joined.compact()
         self.counted.compact()
         self._holders = dict(self._holders)
+
+    def has_below(self, path: str) -> bool:
+        """Whether any part holds or counts anything strictly below a path. O(1)."""
+        is_one = len(self.of) < 2
+        held = self.joined.index if is_one else self._held
+        return held.has_below(path) or self.counted.has_below(path)
 
     def holders(self, top: str) -> Iterator[tuple[str, str]]:
         """(path, replica) of each register and floor at and below `top`. O(log n + such)."""

@@ -243,6 +243,15 @@ class State:
         lasts = (entry.last for entry in self.cells.get(path, {}).values())
         return max(self.map.newest_at(path), max(lasts, default=0))
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether registers and counters have ever met at a path, or above one another."""
+        return self._mixed
+
+    def is_held_below(self, path: str) -> bool:
+        """Whether anybody holds anything strictly below a path. O(1)."""
+        return self._parts.has_below(path)
+
     def held(self, top: str) -> Iterator[tuple[str, str]]:
         """Who holds anything where, at and below `top`: (replica, path). O(log n + such)."""
         for path, replica in self._parts.holders(top):

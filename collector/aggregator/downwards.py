@@ -43,6 +43,8 @@ SLACK = 100
 """A clock is rounded up by this part of its record's retention."""
 AGAIN_NS = 5 * 10**9
 """After so long it is told again what was not heard."""
+SEVERAL = "several"
+RECORDS_MAX = 100_000
 ITEM_BYTES = 30
 """Of a message, for each clock or floor, beyond its names."""
 
@@ -100,7 +102,11 @@ class Downwards:
         self._children: dict[str, _Child] = {}
         self._above: dict[str, int] = {}
         self._dirty: dict[tuple[str, str], None] = {}
-        self._tops: dict[str, None] = {}
+        self._erased: dict[str, None] = {}
+        self._records: dict[str, Record | None] = {}
+        """By path: what `record_of` said of those that were looked at lately."""
+        self._holder: dict[str, str] = {}
+        """By record: who alone holds it, SEVERAL if more do."""
         self._floors: dict[tuple[str, str, Floor], None] = {}
         self._again: dict[tuple[str, str], None] = {}
         self._again_ns = 0
@@ -113,15 +119,17 @@ class Downwards:
             self.forget(replica, forgotten.record)
         for items in (fragment.writes, fragment.erases, fragment.entries):
             self._dirty.update(dict.fromkeys((replica, item.path) for item in items))
-        self._tops.update(dict.fromkeys(erase.path for erase in fragment.erases))
-        tops = (write.path for write in fragment.writes if write.value != {})
-        self._tops.update(dict.fromkeys(tops))
+        self._erased.update(dict.fromkeys(erase.path for erase in fragment.erases))
 
     def forget(self, replica: str, record: str) -> None:
         """A replica has forgotten a record, and so have those who were told of it. O(children)."""
         for child in self._children.values():
             for told in (child.told, child.owed, child.unheard):
                 told.pop(record, None)
+        self._holder.pop(record, None)
+        self._dirty.update(
+            dict.fromkeys((r, record) for r in self._state.newest_by_replica(record))
+        )
         self._dirty[replica, record] = None
 
     def begin(self, child: str) -> None:
@@ -140,6 +148,7 @@ class Downwards:
         for clock in message.clocks:
             if clock.stamp > self._above.get(clock.record, 0):
                 self._above[clock.record] = clock.stamp
+                self._holder[clock.record] = SEVERAL
                 self._dirty["", clock.record] = None
         for erase in message.floors:
             floor = Floor(erase.stamp, message.writers[erase.writer])
@@ -159,7 +168,8 @@ class Downwards:
     def sweep(self, reach: Mapping[str, Iterable[str]], now_ns: int) -> list[Tell]:
         """What is to be told now. `reach`: by which children each replica is heard.
 
-        O(rows of the records of which something was learned since the last call).
+        O(paths of which something was learned since the last call), and the rows of their records
+        where several hold these: 1.3 us a path, 11 us if each was asked for its floors and clocks.
         """
         if not self._again_ns - AGAIN_NS <= now_ns < self._again_ns:
             self._again_ns = now_ns + AGAIN_NS
@@ -169,16 +179,11 @@ class Downwards:
                 child.owed.update(dict.fromkeys(child.unheard))
                 child.members_at = min([child.members_at, *child.members_unheard.values()])
                 child.members_unheard = {}
-        for top in self._tops:
-            self._dirty.update(dict.fromkeys(self._state.held(top)))
-        dirty, self._dirty, self._tops = self._dirty, {}, {}
-        records: dict[str, Record] = {}
-        for replica, path in dirty:
-            self._look_above(replica, path)
-            record = self._retention.record_of(path)
-            if record is not None and record.duration_ns != FOREVER:
-                records[record.path] = record
-        for record in records.values():
+        dirty, self._dirty = self._dirty, {}
+        if len(self._state.parts) > 1:
+            self._look_for_floors(dirty)
+        self._erased = {}
+        for record in self._shared(dirty):
             self._look_beside(record, reach)
         for replica, place, floor in self._floors:
             for name in reach.get(replica, ()):
@@ -191,9 +196,48 @@ class Downwards:
             for message in self._child(name).messages(members, self._bytes_max)
         ]
 
+    def _look_for_floors(self, dirty: dict[tuple[str, str], None]) -> None:
+        """Pass down what lies over these paths, or is there and lies over others."""
+        state = self._state
+        joined, parts, cells, is_mixed = state.map, state.parts, state.cells, state.is_mixed
+        floored = {_head(path) for path in joined.floors}
+        tops = dict.fromkeys(self._erased)
+        for replica, path in dirty:
+            part = parts.get(replica)
+            if part is None:
+                continue
+            own = part.map
+            is_own = own.leaves.get(path) is joined.leaves.get(path) and path not in own.floors
+            if not is_own or (path in cells and (is_mixed or _is_within(path, floored))):
+                self._look_above(replica, path)
+            if state.is_held_below(path):
+                tops[path] = None
+        for top in tops:
+            for replica, path in state.held(top):
+                self._look_above(replica, path)
+
+    def _shared(self, dirty: dict[tuple[str, str], None]) -> Iterable[Record]:
+        """The records at these paths that several hold."""
+        records, holder = self._records, self._holder
+        if len(records) > RECORDS_MAX:
+            records.clear()
+        shared: dict[str, Record] = {}
+        for replica, path in dirty:
+            if path not in records:
+                record = self._retention.record_of(path)
+                records[path] = None if record and record.duration_ns == FOREVER else record
+            record = records[path]
+            if record is not None and holder.setdefault(record.path, replica) != replica:
+                holder[record.path] = SEVERAL
+                shared[record.path] = record
+        return shared.values()
+
     def _look_beside(self, record: Record, reach: Mapping[str, Iterable[str]]) -> None:
         """Tell those who hold a part of a record its clock, if it has moved on. O(rows of it)."""
         newest = self._state.newest_by_replica(record.path)
+        if len(newest) < 2 and record.path not in self._above:
+            self._holder.pop(record.path, None)
+            return
         if not newest:
             self._above.pop(record.path, None)
             return
@@ -228,3 +272,14 @@ class Downwards:
 
     def _child(self, name: str) -> _Child:
         return self._children.setdefault(name, _Child())
+
+
+def _head(path: str) -> str:
+    """What the texts of a path and of all below it begin with: about its first two keys. O(len)."""
+    return "/".join(path.split("/", 2)[:2])
+
+
+def _is_within(path: str, heads: set[str]) -> bool:
+    """Whether one of the paths with these heads may be the path, or lie over it. O(len)."""
+    parts = path.split("/", 2)
+    return parts[0] in heads or "/".join(parts[:2]) in heads

@@ -266,7 +266,7 @@ def returns(seed: int) -> None:
 
 MISTAKES = [
     ("downwards", Mutant("no clock", "self._look_beside(record, reach)", "pass"), keeps_shared),
-    ("downwards", Mutant("no floor", "self._look_above(replica, path)", "pass"), resets),
+    ("downwards", Mutant("no floor", "self._floors[replica, place, floor] = None", "pass"), resets),
     ("departed", Mutant("no collapse", "self._state.put(replica, moved)", "pass"), returns),
 ]
 
