@@ -472,13 +472,15 @@ class Aggregator:
         if replica not in self.state.versions:
             # Monitors must not take back what is new, and no heartbeat names yet.
             self._beat_ns = min(self._beat_ns, now_ns + SOON_NS)
-        if version > held or (version == held and by_owner and known.is_altered):
-            known.is_altered = not by_owner
+        is_altered = any(chunk.is_altered for chunk in chunks)
+        is_mended = version == held and known.is_altered and not is_altered
+        if version > held or is_mended:
+            known.is_altered = is_altered or not by_owner
             self.state.install(replica, version, bodies)
             self._departed.changed(replica)
             if self._memory is not None:
                 self._memory.replaced(replica)
-        if self._up is not None and (version > held or is_other):
+        if self._up is not None and (version > held or is_mended or is_other):
             self._up.begin(replica, epoch, now_ns)
         return True
 

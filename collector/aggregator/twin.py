@@ -210,5 +210,13 @@ def chunk(
         return None
     fragment, following = state.snapshot(replica, request.after, bytes_max)
     return SnapshotChunk(
-        replica, known.run, request.request, request.after, following, [], fragment, node
+        replica,
+        known.run,
+        request.request,
+        request.after,
+        following,
+        [],
+        fragment,
+        node,
+        is_altered=known.is_altered,
     )

@@ -16,6 +16,8 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from shardlog.collector.aggregator.roll import passed_epoch
 from shardlog.collector.aggregator.settling import JUST_STARTED
 from shardlog.crdt.replication.messages import Answer, Publish
@@ -105,7 +107,9 @@ class Upward:
                 request.source, request.after, self._bytes_max
             )
             stream = self._streams[request.source]
-            yield Answer("up", peer, stream.chunk(request, fragment, following))
+            chunk = stream.chunk(request, fragment, following)
+            is_altered = self._roll.replicas[request.source].is_altered
+            yield Answer("up", peer, msgspec.structs.replace(chunk, is_altered=is_altered))
         self._published, self._requests = [], []
 
     def _beat(self, replica: str, now_ns: int) -> None:

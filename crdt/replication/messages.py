@@ -184,7 +184,8 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     `next` is the `after` of the next chunk, None behind the last. Chunks are made one by one while
     the state moves on: the snapshot is that of the first chunk's sequences once all deltas behind
     these, up to the last chunk's sequences, are applied on top. The first chunk also says whom else
-    the asker, or who was at its address before, once heard.
+    the asker, or who was at its address before, once heard. `is_altered`: some of the replica was
+    forgotten on the way, while its owner was away; it may be another there at the same version.
     """
 
     source: str
@@ -196,6 +197,7 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     body: Fragment | Changes
     via: str = ""
     members: list[Member] = []
+    is_altered: bool = False
 
 
 class RecordClock(msgspec.Struct, array_like=True, frozen=True):

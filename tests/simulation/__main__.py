@@ -1,13 +1,15 @@
 """`python -m tests.simulation`: many schedules, for so long; or one, and its story.
 
-What was run is noted in benchmarks/results/simulation-COMMIT.json: the next run at the same commit
-goes on behind it. The first violation ends the run; its schedule is shrunk and told.
+What was run is noted in benchmarks/results/simulation-CODE.json, where CODE is a hash of what is
+simulated and of the simulator: the next run of the same code goes on behind it, whatever else was
+committed. The first violation ends the run; its schedule is shrunk and told.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
 import json
 import multiprocessing
 import platform
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
+CODE = ("crdt", "handler", "collector", "monitor", "tests/simulation")
 SEEDS_PER_CHUNK = 200
 REPORT_SECONDS = 10
 
@@ -68,13 +71,15 @@ def run_chunk(seeds: range) -> tuple[range, Tally]:
 
 
 class Results:
-    """The result file of one commit."""
+    """The result file of one version of the code."""
 
     def __init__(self) -> None:
-        commit = _git("rev-parse", "--short=10", "HEAD") or "unknown"
-        if _git("status", "--porcelain", "--untracked-files=no"):
-            commit += "-changed"
-        self.path = RESULTS / f"simulation-{commit}.json"
+        self.commit = _git("rev-parse", "--short=10", "HEAD") or "unknown"
+        code = _git("rev-parse", *(f"HEAD:{folder}" for folder in CODE)) or "unknown"
+        name = hashlib.blake2b(code.encode(), digest_size=5).hexdigest()
+        if _git("status", "--porcelain", "--untracked-files=no", "--", *CODE):
+            name += "-changed"
+        self.path = RESULTS / f"simulation-{name}.json"
         self.seconds = 0.0
         self.ranges: list[list[int]] = []
         self.tally = Tally()
@@ -99,7 +104,8 @@ class Results:
     def save(self) -> None:
         """Write the file."""
         said: dict[str, Any] = {
-            "commit": self.path.stem.removeprefix("simulation-"),
+            "code": self.path.stem.removeprefix("simulation-"),
+            "commit": self.commit,
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
             "seeds": self.ranges,
             "schedules": self.tally.schedules,

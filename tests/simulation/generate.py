@@ -152,7 +152,9 @@ class _Generator:
         if n < 0.95:
             return self._cut()
         if n < 0.96 and self._steps_clocks:
-            return StepClock(self._clock(), rng.choice(STEPS_MS))
+            # In a tree a host is stale until its clock has caught up: `collector.aggregator.roll`.
+            steps_ms = STEPS_MS[1:] if layout.is_tree else STEPS_MS
+            return StepClock(self._clock(), rng.choice(steps_ms))
         if n < 0.965 and self._sleeps:
             return Sleep(rng.choice((1, 23, 25)))
         return Wait(rng.choice((1000, 2500)))
