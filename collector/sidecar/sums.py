@@ -43,7 +43,7 @@ report as delivered.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from shardlog.collector.batch import SavedSums
@@ -83,6 +83,9 @@ class _Account:
     refused: Amount = 0
     baseline: Amount = 0
 
+    def amounts(self) -> tuple[Amount, ...]:
+        return self.counted, self.heard, self.refused, self.baseline
+
     def missing(self) -> Amount:
         return excess(self.counted, add(add(self.heard, self.refused), self.baseline))
 
@@ -96,6 +99,9 @@ class _Own:
     erased: Amount = 0
     erased_collapsed: Amount = 0
     unknown: int = 0
+
+    def amounts(self) -> tuple[Amount, ...]:
+        return self.moved, self.overflow, self.erased, self.erased_collapsed, self.unknown
 
 
 class _Entries:
@@ -146,12 +152,12 @@ class Sums:
         `has_baseline`: what of that is not known here may have been counted by a lost replica.
         """
         account = self._account(process)
-        was = astuple(account)
+        was = account.counted, account.baseline
         account.counted = counter.join(account.counted, counted)
         if has_baseline or process in self._unsaid:
             self._unsaid.discard(process)
             account.baseline = excess(account.counted, add(account.heard, account.refused))
-        if astuple(account) != was:
+        if (account.counted, account.baseline) != was:
             self._dirty[process] = None
 
     def hear(self, process: str, total: Total, more: Amount, to: str) -> None:
@@ -214,7 +220,7 @@ class Sums:
         if account is None:
             return
         ended = self._accounts[ENDED]
-        self._accounts[ENDED] = _Account(*map(add, astuple(ended), astuple(account)))
+        self._accounts[ENDED] = _Account(*map(add, ended.amounts(), account.amounts()))
         self._dirty[ENDED] = None
         for row in [row for row in self._refused if row[0] == process]:
             del self._refused[row]
@@ -224,7 +230,7 @@ class Sums:
         """The sums by their names. O(processes)."""
         whole = _Account()
         for account in self._accounts.values():
-            whole = _Account(*map(add, astuple(whole), astuple(account)))
+            whole = _Account(*map(add, whole.amounts(), account.amounts()))
         own, here, collapsed = self._own, self._here, self._collapsed
         return {
             "counted": whole.counted,
@@ -283,8 +289,8 @@ class Sums:
         return account
 
     def _row(self, name: str) -> tuple[Amount, ...]:
-        own = astuple(self._own) if name == ENDED else ()
-        return (*astuple(self._accounts[name]), *own)
+        own = self._own.amounts() if name == ENDED else ()
+        return (*self._accounts[name].amounts(), *own)
 
     def _turn_away(self, row: tuple[str, str, int], more: Amount) -> None:
         old = self._refused.get(row, 0)
