@@ -160,6 +160,15 @@ class LifeFolder:
             error = unread
         return reports, [] if error is None else self._refuse(name, error)
 
+    def acknowledged(self, process: str) -> int:
+        """What a process was told to be stored; 0 if it has no life file. O(1)."""
+        try:
+            return int.from_bytes(
+                os.pread(self._descriptor(life_name(process)), ACKNOWLEDGED_BYTES, 0), "big"
+            )
+        except OSError:
+            return 0
+
     def acknowledge(self, process: str, sequence: int) -> None:
         """Tell a process, if it has a life file, that the store has all up to this. O(1)."""
         with suppress(OSError):

@@ -173,6 +173,20 @@ class Sidecar:
             self._ledger.know(process)
             self._notes.say(self._presence.alive(process, now_ns), now_ns)
 
+    def was_acknowledged(self, process: str, sequence: int) -> None:
+        """The life file of a process says that the store has all up to this report: if it does not,
+        it went back in time. Only at the start, once it is known who is alive. O(1).
+        """
+        if sequence <= self._ledger.last(process) or self._has_ended(process):
+            return
+        if self.replica != self._epoch:
+            self._notes.lost(
+                f"{self._config.store} went back in time: {process} was told that it holds its "
+                f"report {sequence}, it holds {self._ledger.last(process)}"
+            )
+            self._succeed((self.replica,), WENT_BACK)
+        self._ledger.take_back(process)
+
     def said_last(self, process: str) -> bool:
         """Whether its last report was read, and none before it is missing. O(1)."""
         return self._presence.final_sequence(process) == self._ledger.last(process)

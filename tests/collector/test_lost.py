@@ -9,7 +9,7 @@ import pytest
 from shardlog.collector.aggregator import machine as aggregator
 from shardlog.collector.aggregator import roll
 from shardlog.collector.aggregator.config import AggregatorConfig
-from shardlog.collector.batch import Acknowledge, Name, Persist, Restored
+from shardlog.collector.batch import Acknowledge, Line, Name, Persist, Restored
 from shardlog.collector.sidecar import machine as sidecar
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import LOST, WENT_BACK, Sidecar
@@ -516,3 +516,52 @@ def test_a_delta_that_is_still_under_way_does_not_end_a_replacement() -> None:
     knows.receive(Delta("old", "run-1", 0, 1, body), NOW)
     assert knows.state.total("n") == 10
     assert knows.hosts(NOW)[0].status == "replaced"
+
+
+def acknowledged(sequence: int, *, named: str = "replica-1") -> tuple[Sidecar, list[object]]:
+    """A collector whose store has report 7 of a process, which was told of another."""
+    restored = Restored(
+        replica="replica-1",
+        version=5,
+        lines={P: Line(7, -1)},
+        marks={P: {"n": Mark(4, 5)}},
+        entries=(Entry("n", NOW, NOW, 5),),
+    )
+    machine = collector(restored, named=(named,))
+    machine.alive(P, NOW)
+    machine.was_acknowledged(P, sequence)
+    effects: list[object] = list(machine.take_effects())
+    return machine, [*effects, *machine.persisted(NOW)]
+
+
+def test_a_life_file_that_knows_more_than_the_store_says_that_it_went_back() -> None:
+    """No follower is needed: the process is asked to say all again, and counts nothing twice."""
+    machine, effects = acknowledged(8)
+    status = said(machine)
+    assert (status.lower_bound, status.replaces) == (WENT_BACK, ["replica-1"])
+    assert Acknowledge(P, 0) in effects
+    (log,) = [e.text for e in effects if isinstance(e, Log)]
+    assert "went back in time" in log
+    machine.receive(report(20, total(4, 9)), NOW)
+    assert machine.state.total("n") == 0
+    machine.receive(report(21, total(4, 10)), NOW)
+    assert machine.state.total("n") == 1
+
+
+def test_a_life_file_that_knows_as_much_as_the_store_says_nothing() -> None:
+    """Nor does that of one that has ended, whose file is still to be removed."""
+    machine, effects = acknowledged(7)
+    assert said(machine).lower_bound == ""
+    assert not [e for e in effects if isinstance(e, Log)]
+    ended = collector(Restored(replica="replica-1"), named=("replica-1",))
+    ended.ended(P, [], NOW)
+    ended.was_acknowledged(P, 8)
+    assert said(ended).lower_bound == ""
+
+
+def test_where_a_lost_store_was_noticed_its_acknowledgements_are_taken_back() -> None:
+    """Once is enough: the next start does not take them for a loss of its own."""
+    machine, effects = acknowledged(8, named="lost")
+    assert said(machine).lower_bound == LOST
+    assert Acknowledge(P, 0) in effects
+    assert len([e for e in effects if isinstance(e, Log)]) == 1

@@ -59,6 +59,9 @@ class MemoryFolder:
             self._read(report)
         return left, []
 
+    def acknowledged(self, process: str) -> int:
+        return self.files[process].acknowledged
+
     def acknowledge(self, process: str, sequence: int) -> None:
         if process in self.files:
             self.files[process].acknowledged = sequence
