@@ -373,8 +373,9 @@ class _Run:
         expected = _opened(self._truth.expected())
         aggregator = self._cluster.aggregators[-1]
         hosts = aggregator.machine.hosts(aggregator.wall_ns)
-        # A store that went back is only known to whoever was told more: maybe to nobody.
-        is_lower_bound = any(host.lower_bound for host in hosts) or self._truth.has_gone_back
+        # Without life files only followers who were told more know of a store that went back.
+        is_unknown = self._truth.has_gone_back and not self._truth.layout.has_life
+        is_lower_bound = is_unknown or any(host.lower_bound for host in hosts)
         for path, n in expected.items():
             if shown[path] != n and not is_lower_bound and not self._truth.layout.erases:
                 raise Violation(f"I1: {shown[path]} show at {path}, {n} were counted, and no word")
