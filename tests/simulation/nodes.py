@@ -342,7 +342,7 @@ class AggregatorNode(Node):
         if held - self._named or self.clockwork.loss:
             for monitor in self._cluster.monitors:
                 if monitor.aggregator is self:
-                    self._cluster.truth.forget_highest(monitor.name)
+                    monitor.unsure_of = self.machine.node
 
     def named(self) -> str:
         """What it is known by upwards."""
@@ -453,6 +453,8 @@ class Monitor(Node):
         self.replica = Replica()
         self.following = Following(self.clockwork.rng(self.name))
         self._cluster = cluster
+        self.unsure_of = ""
+        """A run of its aggregator that has died, and had hosts that no heartbeat may have named."""
         self._inbox: list[StreamMessage] = []
         self.is_up = True
         self.life = 1
@@ -479,9 +481,11 @@ class Monitor(Node):
             match effect:
                 case Apply(delta):
                     truth.look_at_changes(self.name, self.replica.apply(_changes(delta)))
-                case Install(_, chunks, deltas):
-                    if self.following.note:  # it has waited long enough, and says what is missing
+                case Install(source, chunks, deltas):
+                    # It has waited long enough, and says what is missing; or it could not know.
+                    if self.following.note or self.unsure_of not in ("", source):
                         truth.forget_highest(self.name)
+                        self.unsure_of = ""
                     changes = self.replica.install(
                         [*map(_changes, chunks)], [*map(_changes, deltas)], self.wall_ns
                     )
