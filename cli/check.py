@@ -163,7 +163,7 @@ def _heard(url: str, heartbeat: Heartbeat | None) -> Iterator[Finding]:
         says = f"{url} serves no host: no collector sends there"
         yield Finding("monitors", "unreachable", says)
         return
-    number = len(heartbeat.hosts)
+    number = len({host.host for host in heartbeat.hosts})
     yield Finding("monitors", "fine", f"{url} serves {number} host{'s' if number > 1 else ''}")
     for host in heartbeat.hosts:
         if remark := clock_remark(host):
