@@ -14,10 +14,11 @@ how far they have come, so that the blade's next process starts above its predec
     NAME.exit     frames, each behind its length in 4 bytes, big-endian; written aside and renamed
     BLADE.stamp   8 bytes, a stamp above all of the blade's, big-endian; written aside and renamed
     replica       the replica that collects here, then those that it goes on for, a line each
+    version       8 bytes, the version that its store is at, big-endian; 0 if that is not known
 
 NAME is a hash of the process id, which may hold characters that a file name may not, and BLADE one
 of the blade's name. A collector whose store is of another replica than is named knows by that that
-the named one was lost.
+the named one was lost, and one whose store is behind the version that it went back in time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ LIFE = ".life"
 EXIT = ".exit"
 REPLICA = "replica"
 STAMP = ".stamp"
+VERSION = "version"
+VERSION_BYTES = 8
 
 
 def life_folder(listen: str) -> str | None:

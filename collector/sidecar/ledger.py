@@ -302,15 +302,10 @@ class Ledger:
         self.sums = Sums(NO_SUMS, (), ())
         for process, line in self.lines.items():
             self._move(process, line._replace(baseline=self._first.get(process, 0)))
-            self.take_back(process)
+            self._owed[process] = Acknowledge(process, 0)
         self.identity = self._dirty_identity = Identity(
             successor, lost_ns, why, tuple(replaces)[-REPLACED_MAX:]
         )
-        self._is_dirty = True
-
-    def take_back(self, process: str) -> None:
-        """What a process was told to be stored may not be: it is to say all again. O(1)."""
-        self._owed[process] = Acknowledge(process, 0)
         self._is_dirty = True
 
     def take_dirty(

@@ -29,6 +29,8 @@ from shardlog.crdt.life import (
     REPLICA,
     STAMP,
     STAMP_BYTES,
+    VERSION,
+    VERSION_BYTES,
     life_name,
     read_life,
     read_replicas,
@@ -160,15 +162,6 @@ class LifeFolder:
             error = unread
         return reports, [] if error is None else self._refuse(name, error)
 
-    def acknowledged(self, process: str) -> int:
-        """What a process was told to be stored; 0 if it has no life file. O(1)."""
-        try:
-            return int.from_bytes(
-                os.pread(self._descriptor(life_name(process)), ACKNOWLEDGED_BYTES, 0), "big"
-            )
-        except OSError:
-            return 0
-
     def acknowledge(self, process: str, sequence: int) -> None:
         """Tell a process, if it has a life file, that the store has all up to this. O(1)."""
         with suppress(OSError):
@@ -197,6 +190,18 @@ class LifeFolder:
             raise ConfigError(f"{error.filename}: can't be read: {error.strerror}") from error
         return self._replicas
 
+    def version(self) -> int:
+        """The version that the store of the replica which is named was at; 0 if it is not known."""
+        try:
+            return int.from_bytes((self.path / VERSION).read_bytes(), "big")
+        except OSError:
+            return 0
+
+    def note_version(self, version: int) -> None:
+        """Note the version that the store is at; where that can't be written it is not known."""
+        with suppress(OSError):
+            (self.path / VERSION).write_bytes(version.to_bytes(VERSION_BYTES, "big"))
+
     def name(self, replicas: tuple[str, ...]) -> None:
         """Name the replica that collects here; the disk has it then.
 
@@ -204,6 +209,7 @@ class LifeFolder:
             OSError: it can't be written; what was named before still is.
         """
         self._replicas = replicas
+        self.note_version(0)
         path = self.path / REPLICA
         aside = path.with_suffix(ASIDE)
         with aside.open("wb") as file:

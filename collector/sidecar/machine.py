@@ -67,7 +67,8 @@ WENT_BACK = "the store went back in time: what was counted since then may be mis
 class Sidecar:
     """One collector. `process` is its own process id, `epoch` a text that no earlier run had.
 
-    `named` are the replicas that the runtime directory names; None where there is none. The epoch
+    `named` are the replicas that the runtime directory names; None where there is none. The store
+    of the first of them was at `named_version`, 0 if that is not known. The epoch
     is also the name of the replica that this run begins if it finds that one was lost.
     """
 
@@ -81,6 +82,7 @@ class Sidecar:
         now_ns: int,
         bytes_max: int,
         named: tuple[str, ...] | None = None,
+        named_version: int = 0,
     ) -> None:
         self.state = State(restored.replica)
         self._config = config
@@ -123,6 +125,12 @@ class Sidecar:
             told = (restored.replica,) if restored.version else ()
             self._succeed((*told, *named[1:], named[0]), LOST)
             self._notes.lost(f"{config.store} is not the store of {named[0]}, which collected here")
+        elif named and not self._is_to_name and named_version > restored.version:
+            self._notes.lost(
+                f"{config.store} went back in time: it was at version {named_version} of "
+                f"{restored.replica}, it is at {restored.version}"
+            )
+            self._succeed((restored.replica,), WENT_BACK)
 
     @property
     def replica(self) -> str:
@@ -172,20 +180,6 @@ class Sidecar:
         if self._ledger.knows(process) or process not in self._ledger.closed:
             self._ledger.know(process)
             self._notes.say(self._presence.alive(process, now_ns), now_ns)
-
-    def was_acknowledged(self, process: str, sequence: int) -> None:
-        """The life file of a process says that the store has all up to this report: if it does not,
-        it went back in time. Only at the start, once it is known who is alive. O(1).
-        """
-        if sequence <= self._ledger.last(process) or self._has_ended(process):
-            return
-        if self.replica != self._epoch:
-            self._notes.lost(
-                f"{self._config.store} went back in time: {process} was told that it holds its "
-                f"report {sequence}, it holds {self._ledger.last(process)}"
-            )
-            self._succeed((self.replica,), WENT_BACK)
-        self._ledger.take_back(process)
 
     def said_last(self, process: str) -> bool:
         """Whether its last report was read, and none before it is missing. O(1)."""

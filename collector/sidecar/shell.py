@@ -80,6 +80,7 @@ def run(config: SidecarConfig) -> None:
             now_ns=time.time_ns(),
             bytes_max=FRAME_BYTES_GOAL,
             named=None if folder is None else folder.named(),
+            named_version=0 if folder is None else folder.version(),
         )
         context = follow.new_context()
         stack.callback(context.term)
@@ -299,6 +300,8 @@ class _Shell:
             why = f"{self._store.path} can't be written: {error}"
             self._machine.not_persisted(batch, why, time.time_ns())
         else:
+            if self._folder is not None:
+                self._folder.note_version(batch.version)
             due = self._machine.persisted(time.time_ns())
             if self._watch is not None:
                 self._watch.obey(due)

@@ -48,14 +48,11 @@ class LifeWatch:
 
     def start(self, now_ns: int) -> None:
         """See who is there, before the socket is; call `look` until it `has_more` no longer."""
-        seen = list(self._scan(now_ns))
-        for process, held, has_exit in seen:
+        for process, held, has_exit in self._scan(now_ns):
             if held:
                 self._machine.alive(process, now_ns)
             elif has_exit:
                 self._ended.append(process)
-        for process, _, _ in seen:
-            self._machine.was_acknowledged(process, self._folder.acknowledged(process))
 
     def look(self, now_ns: int, monotonic_ns: int, *, is_drained: bool) -> None:
         """After the socket was read, to its end or not: see who lives, take in who has ended."""

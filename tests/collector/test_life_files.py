@@ -319,6 +319,22 @@ def test_the_replica_that_collects_is_named_in_the_folder(tmp_path: Path) -> Non
     assert LifeFolder(str(tmp_path / "life")).named() == ("second", "first")
 
 
+def test_the_version_of_the_store_is_noted_in_the_folder(tmp_path: Path) -> None:
+    """0 if it is not known: at first, behind another name, where it is damaged or gone."""
+    folder = LifeFolder(str(tmp_path / "life"))
+    assert folder.version() == 0
+    folder.name(("first",))
+    folder.note_version(7)
+    assert LifeFolder(str(tmp_path / "life")).version() == 7
+    folder.name(("second", "first"))
+    assert LifeFolder(str(tmp_path / "life")).version() == 0
+    (tmp_path / "life" / "version").write_bytes(b"")
+    assert folder.version() == 0
+    shutil.rmtree(tmp_path / "life")
+    folder.note_version(8)
+    assert folder.version() == 0
+
+
 def test_a_name_that_is_damaged_is_another_name(tmp_path: Path) -> None:
     """Then what is in the store may be too little, and nothing is counted twice."""
     (tmp_path / "replica").write_bytes(b"\xff\xfe")
@@ -335,7 +351,7 @@ def test_a_collector_reads_what_was_left_while_it_was_away() -> None:
         node.stop()
         leave(folder, last(5))
         node.start()
-        assert {file.name for file in folder.iterdir()} == {"replica"}
+        assert {file.name for file in folder.iterdir()} == {"replica", "version"}
         with holder(folder) as child:
             name = folder / f"{life_name(P)}.life"
             time.sleep(2.5)

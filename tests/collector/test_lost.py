@@ -249,6 +249,7 @@ def collector(
     named: tuple[str, ...] | None = (),
     now_ns: int = NOW + SECOND,
     paths_max: int = 1000,
+    named_version: int = 0,
 ) -> Sidecar:
     return Sidecar(
         SidecarConfig(
@@ -260,6 +261,7 @@ def collector(
         now_ns=now_ns,
         bytes_max=10_000,
         named=named,
+        named_version=named_version,
     )
 
 
@@ -518,8 +520,8 @@ def test_a_delta_that_is_still_under_way_does_not_end_a_replacement() -> None:
     assert knows.hosts(NOW)[0].status == "replaced"
 
 
-def acknowledged(sequence: int, *, named: str = "replica-1") -> tuple[Sidecar, list[object]]:
-    """A collector whose store has report 7 of a process, which was told of another."""
+def test_a_store_behind_the_version_that_is_named_went_back() -> None:
+    """No follower is needed: processes are asked to say all again, and nothing is counted twice."""
     restored = Restored(
         replica="replica-1",
         version=5,
@@ -527,41 +529,27 @@ def acknowledged(sequence: int, *, named: str = "replica-1") -> tuple[Sidecar, l
         marks={P: {"n": Mark(4, 5)}},
         entries=(Entry("n", NOW, NOW, 5),),
     )
-    machine = collector(restored, named=(named,))
-    machine.alive(P, NOW)
-    machine.was_acknowledged(P, sequence)
-    effects: list[object] = list(machine.take_effects())
-    return machine, [*effects, *machine.persisted(NOW)]
-
-
-def test_a_life_file_that_knows_more_than_the_store_says_that_it_went_back() -> None:
-    """No follower is needed: the process is asked to say all again, and counts nothing twice."""
-    machine, effects = acknowledged(8)
-    status = said(machine)
-    assert (status.lower_bound, status.replaces) == (WENT_BACK, ["replica-1"])
-    assert Acknowledge(P, 0) in effects
+    machine = collector(restored, named=("replica-1",), named_version=6)
+    effects = machine.take_effects()
     (log,) = [e.text for e in effects if isinstance(e, Log)]
     assert "went back in time" in log
+    assert Name(("run-2", "replica-1")) in effects
+    assert Acknowledge(P, 0) in machine.persisted(NOW)
     machine.receive(report(20, total(4, 9)), NOW)
     assert machine.state.total("n") == 0
     machine.receive(report(21, total(4, 10)), NOW)
     assert machine.state.total("n") == 1
+    assert (said(machine).lower_bound, machine.replica) == (WENT_BACK, "run-2")
 
 
-def test_a_life_file_that_knows_as_much_as_the_store_says_nothing() -> None:
-    """Nor does that of one that has ended, whose file is still to be removed."""
-    machine, effects = acknowledged(7)
+@pytest.mark.parametrize(
+    ("named", "version"), [(("replica-1",), 5), (("replica-1",), 0), (("older",), 9), (None, 9)]
+)
+def test_a_store_that_is_as_far_as_is_named_did_not_go_back(
+    named: tuple[str, ...] | None, version: int
+) -> None:
+    """Nor one of which that is not known, or that is said of another."""
+    restored = Restored(replica="replica-1", version=5, replaces=("older",))
+    machine = collector(restored, named=named, named_version=version)
     assert said(machine).lower_bound == ""
-    assert not [e for e in effects if isinstance(e, Log)]
-    ended = collector(Restored(replica="replica-1"), named=("replica-1",))
-    ended.ended(P, [], NOW)
-    ended.was_acknowledged(P, 8)
-    assert said(ended).lower_bound == ""
-
-
-def test_where_a_lost_store_was_noticed_its_acknowledgements_are_taken_back() -> None:
-    """Once is enough: the next start does not take them for a loss of its own."""
-    machine, effects = acknowledged(8, named="lost")
-    assert said(machine).lower_bound == LOST
-    assert Acknowledge(P, 0) in effects
-    assert len([e for e in effects if isinstance(e, Log)]) == 1
+    assert machine.replica == "replica-1"

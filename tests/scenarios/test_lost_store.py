@@ -186,6 +186,32 @@ def test_an_older_copy_of_a_store_counts_nothing_twice() -> None:
         assert ledger.returncode != 1, "of the old one not all may have been told, nothing is wrong"
 
 
+def test_an_older_copy_is_noticed_where_nobody_else_knows_more() -> None:
+    """All processes have ended, the aggregator is new: the version beside the socket says it."""
+    with running() as cluster:
+        node = cluster.collectors["node-1"]
+        store = cluster.folder / "node-1" / "store"
+        blade = Blade(cluster.endpoint())
+        blade.count(10)
+        with connect(cluster.url) as replica:
+            shows(replica, 10)
+            node.kill()
+            shutil.copytree(store, cluster.folder / "copy")
+            node.start()
+            blade.count(60)
+            shows(replica, 70)
+        blade.end()
+        node.kill()
+        cluster.aggregator.kill()
+        shutil.rmtree(store)
+        shutil.copytree(cluster.folder / "copy", store)
+        cluster.aggregator.start()
+        node.start()
+        with connect(cluster.url) as replica:
+            eventually(lambda: any("went back in time" in h.lower_bound for h in replica.hosts))
+            assert replica.total(TOTAL) <= 70
+
+
 def test_a_deleted_store_without_a_runtime_directory_is_a_new_one() -> None:
     """Over tcp nothing is named: all totals are new to it, and nobody says `lower bound`."""
     with running() as cluster:

@@ -106,6 +106,7 @@ class Collector(Node):
             now_ns=wall_ns,
             bytes_max=self._cluster.layout.bytes_max,
             named=self.folder.replicas if self._cluster.layout.has_life else None,
+            named_version=self.folder.version,
         )
         self.truth.restarted(self)
         self._inbox, self._from_above = [], []
@@ -219,7 +220,7 @@ class Collector(Node):
                     if not self.is_up:
                         return
                 case Name(replicas):
-                    self.folder.replicas = replicas
+                    self.folder.replicas, self.folder.version = replicas, 0
                     self.truth.forget_highest(self.name)
                 case Lead(blade, stamp):
                     self.folder.lead(blade, stamp)
@@ -255,6 +256,7 @@ class Collector(Node):
         if self._doom == "behind the commit":
             self._die()
             return
+        self.folder.version = batch.version
         due = machine.persisted(wall_ns)
         if self._doom == "before acknowledging":
             self._die()

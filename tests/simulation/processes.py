@@ -45,6 +45,7 @@ class MemoryFolder:
     def __init__(self, read: Callable[[Report], None]) -> None:
         self.files: dict[str, LifeFile] = {}
         self.replicas: tuple[str, ...] = ()
+        self.version = 0
         self.stamps: dict[str, int] = {}
         self._read = read
 
@@ -58,9 +59,6 @@ class MemoryFolder:
         for report in left:
             self._read(report)
         return left, []
-
-    def acknowledged(self, process: str) -> int:
-        return self.files[process].acknowledged
 
     def acknowledge(self, process: str, sequence: int) -> None:
         if process in self.files:

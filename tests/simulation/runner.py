@@ -373,11 +373,8 @@ class _Run:
         expected = _opened(self._truth.expected())
         aggregator = self._cluster.aggregators[-1]
         hosts = aggregator.machine.hosts(aggregator.wall_ns)
-        # Only followers, and the life files of processes that live, know of a store that went back.
-        happened = self._outcome.happened
-        is_unknown = self._truth.has_gone_back and (
-            not self._truth.layout.has_life or happened["Exit"] + happened["Kill"] > 0
-        )
+        # Without a runtime directory only followers who were told more know of what went back.
+        is_unknown = self._truth.has_gone_back and not self._truth.layout.has_life
         is_lower_bound = is_unknown or any(host.lower_bound for host in hosts)
         for path, n in expected.items():
             if shown[path] != n and not is_lower_bound and not self._truth.layout.erases:
