@@ -315,7 +315,7 @@ class Aggregator:
         self._tells += self._down.sweep(self._roll.reach(now_ns), now_ns)
         for replica in self._departed.sweep(self._roll.departed(now_ns), now_ns):
             known = self._roll.replicas[replica]
-            known.is_altered = True
+            known.alterations += 1
             for route in known.routes.values():
                 route.follower.begin_again()
             if self._memory is not None:
@@ -354,7 +354,7 @@ class Aggregator:
                 lower_bound=host.lower_bound,
                 replaces=host.replaces,
                 retention=host.retention,
-                is_altered=True,
+                alterations=1,
             )
             self._roll.add(host.replica, known)
             if self._up is not None:
@@ -453,8 +453,12 @@ class Aggregator:
     ) -> bool:
         """Take a snapshot that is newer than what is known: equal versions are equal contents.
 
-        False if its owner may have less than what is known here.
+        False if its owner may have less than what is known here, or some of it was forgotten by
+        whoever passes it on while it was under way: then its chunks are of two parts.
         """
+        alterations = chunks[0].alterations
+        if any(chunk.alterations != alterations for chunk in chunks):
+            return False
         epoch = chunks[0].epoch
         bodies = [c.body for c in chunks if isinstance(c.body, Fragment)]
         version, held = bodies[0].to_version, self.state.versions.get(replica, -1)
@@ -472,10 +476,9 @@ class Aggregator:
         if replica not in self.state.versions:
             # Monitors must not take back what is new, and no heartbeat names yet.
             self._beat_ns = min(self._beat_ns, now_ns + SOON_NS)
-        is_altered = any(chunk.is_altered for chunk in chunks)
-        is_mended = version == held and known.is_altered and not is_altered
+        is_mended = version == held and known.alterations > 0 and not alterations
         if version > held or is_mended:
-            known.is_altered = is_altered or not by_owner
+            known.alterations = alterations or int(not by_owner)
             self.state.install(replica, version, bodies)
             self._departed.changed(replica)
             if self._memory is not None:

@@ -88,8 +88,9 @@ class Known:
     retention: str = ""
     offset_ns: int = 0
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
-    is_altered: bool = False
-    """Whether its part here may be another than its owner's at the same version."""
+    alterations: int = 0
+    """How often its part here was altered: if ever, it may be another than its owner's at the same
+    version."""
     claim: tuple[str, int] | None = None
     """What another node says it has of an earlier run, and the owner is being asked about."""
     vouched: dict[str, int] = field(default_factory=dict[str, int])

@@ -6,8 +6,8 @@ it does not hear itself and knows less far. These are single pulls and no stream
 stale, and nobody is live because a twin says so.
 
 There are no deltas to go with a snapshot of many chunks, so it counts only if the replica did not
-move on meanwhile: all chunks are of one version. That of a departed host always is. What moves on
-is heard by the twin now, and mostly here too.
+move on meanwhile, and the twin forgot nothing of it: all chunks are of one version and as often
+altered. What moves on is heard by the twin now, and mostly here too.
 
 A roster is asked for again now and then while a replica that it names is neither live here nor
 fetched. Whoever answers keeps nothing between two requests.
@@ -147,10 +147,10 @@ class Twin:
         if self._asked != SnapshotRequest(chunk.request, chunk.after, chunk.source):
             return
         assert chunk.after == after
-        body, first = chunk.body, self._chunks[0].body if self._chunks else chunk.body
-        assert isinstance(body, Fragment)
-        assert isinstance(first, Fragment)
-        if body.to_version != first.to_version:
+        first = self._chunks[0] if self._chunks else chunk
+        assert isinstance(chunk.body, Fragment)
+        assert isinstance(first.body, Fragment)
+        if (chunk.body.to_version, chunk.alterations) != (first.body.to_version, first.alterations):
             self._give_up(now_ns)
             return
         self._chunks.append(chunk)
@@ -218,5 +218,5 @@ def chunk(
         [],
         fragment,
         node,
-        is_altered=known.is_altered,
+        alterations=known.alterations,
     )

@@ -108,8 +108,8 @@ class Upward:
             )
             stream = self._streams[request.source]
             chunk = stream.chunk(request, fragment, following)
-            is_altered = self._roll.replicas[request.source].is_altered
-            yield Answer("up", peer, msgspec.structs.replace(chunk, is_altered=is_altered))
+            alterations = self._roll.replicas[request.source].alterations
+            yield Answer("up", peer, msgspec.structs.replace(chunk, alterations=alterations))
         self._published, self._requests = [], []
 
     def _beat(self, replica: str, now_ns: int) -> None:

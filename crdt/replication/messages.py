@@ -184,8 +184,11 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     `next` is the `after` of the next chunk, None behind the last. Chunks are made one by one while
     the state moves on: the snapshot is that of the first chunk's sequences once all deltas behind
     these, up to the last chunk's sequences, are applied on top. The first chunk also says whom else
-    the asker, or who was at its address before, once heard. `is_altered`: some of the replica was
-    forgotten on the way, while its owner was away; it may be another there at the same version.
+    the asker, or who was at its address before, once heard.
+
+    `alterations`: how often some of the replica was forgotten on the way, while its owner was away.
+    If ever, it may be another at its owner at the same version; chunks that differ in it are no
+    snapshot.
     """
 
     source: str
@@ -197,7 +200,7 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     body: Fragment | Changes
     via: str = ""
     members: list[Member] = []
-    is_altered: bool = False
+    alterations: Natural = 0
 
 
 class RecordClock(msgspec.Struct, array_like=True, frozen=True):

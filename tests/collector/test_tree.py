@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -173,6 +173,29 @@ def test_a_stream_that_names_no_run_is_refused() -> None:
     region.receive_from_twin("ipc:///1", chunk, START)
     assert region.refused == {"epoch": 3, "body": 1}
     assert region.hosts(START) == []
+
+
+def test_a_snapshot_of_which_some_is_forgotten_while_it_is_under_way_is_asked_for_again() -> None:
+    """The count is in its record in one chunk, beside it in the next: it would be there twice."""
+    network = Tree(((0,),), ((1,), ()), seed=1, loss=0.0)
+    top = network.aggregators[1]
+
+    def chunk(request: int, after: str | None, following: str | None, *said: Any) -> None:
+        path, alterations = said
+        body = Fragment("r", 0, 1, [], [], [], [Entry(path, 1, 1, 5)])
+        names = ("r", "run/region:1", request, after, following, [0], body, "region")
+        top.receive(SnapshotChunk(*names, alterations=alterations), START)
+
+    beat = Heartbeat("r", "run/region:1", START, 1000, [0], [], {}, via="region")
+    top.receive(beat, START)
+    chunk(1, None, "hosts/0/n", "hosts/0/n", 0)
+    chunk(1, "hosts/0/n", None, "hosts/~/n", 1)
+    assert top.state.total(TOTAL) == 0
+    top.handle_timer(START)
+    asks = [effect.message for effect in top.take_effects() if isinstance(effect, Ask)]
+    assert (asks[-1].request, asks[-1].after) == (2, None)
+    chunk(2, None, None, "hosts/~/n", 1)
+    assert top.state.total(TOTAL) == 5
 
 
 def test_heartbeats_of_500_hosts_are_spread_over_the_interval() -> None:

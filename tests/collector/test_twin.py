@@ -135,20 +135,24 @@ class Asked:
         return [*self.twin.take_effects()]
 
 
-def chunk(request: int, after: str | None, following: str | None, version: int) -> SnapshotChunk:
+def chunk(
+    request: int, after: str | None, following: str | None, version: int, alterations: int = 0
+) -> SnapshotChunk:
     """A chunk of the replica r, at a version."""
     body = Fragment("r", 0, version, [], [], [], [Entry("n", 1, 1, version)])
-    return SnapshotChunk("r", "e", request, after, following, [], body)
+    said = ("r", "e", request, after, following, list[int](), body)
+    return SnapshotChunk(*said, alterations=alterations)
 
 
-def test_a_replica_that_moves_on_between_two_chunks_is_not_taken() -> None:
-    """Chunks of two versions are no snapshot: it is asked for again later, from the roster on."""
+@pytest.mark.parametrize("second", [(6, 0), (5, 1)], ids=["moves on", "is altered"])
+def test_a_replica_that_is_another_between_two_chunks_is_not_taken(second: tuple[int, int]) -> None:
+    """Two versions, or a record that the twin forgot: asked for later, from the roster on."""
     asked = Asked()
     assert asked.asks() == [RosterRequest(None)]
     hosts = [HostStatus("h", "r", "live", 1, 1, 5)]
     assert asked.answer(Roster(None, None, hosts)) == [AskTwin("a", SnapshotRequest(1, None, "r"))]
     assert asked.answer(chunk(1, None, "n", 5)) == [AskTwin("a", SnapshotRequest(1, "n", "r"))]
-    assert asked.answer(chunk(1, "n", None, 6)) == []
+    assert asked.answer(chunk(1, "n", None, *second)) == []
     assert asked.asks(1000) == []
     assert asked.asks(30_000) == [RosterRequest(None)]
 
