@@ -132,10 +132,6 @@ class Parts:
         part.replica, part.alone = replica, (replica,)
         self.of[replica] = part
 
-    def remove(self, replica: str) -> None:
-        """Remove a part that has lost all it had. O(1)."""
-        del self.of[replica]
-
     def compact(self) -> None:
         """Give back the memory of what was lost, see `PathIndex.compact`. O(n)."""
         for part in self.of.values():

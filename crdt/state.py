@@ -154,22 +154,15 @@ class State:
         self._join(fragment)
         self.versions[fragment.replica] = fragment.to_version
 
-    def install(
-        self,
-        replica: str,
-        version: int,
-        chunks: Iterable[Fragment],
-        *,
-        takes_back: bool = False,
-    ) -> bool:
+    def install(self, replica: str, version: int, chunks: Iterable[Fragment]) -> bool:
         """Replace the part of a replica by its snapshot; whether that was done.
 
-        One that is older than what is known is ignored, unless it `takes_back` the replica. What it
-        does not restate was forgotten. The version is that of the snapshot's first chunk: later
-        chunks may hold later rows, so the fragments behind that version, up to the one of the last
-        chunk, belong to the same step. O(size of the old part and of the snapshot).
+        One that is older than what is known is ignored. What it does not restate was forgotten. The
+        version is that of the snapshot's first chunk: later chunks may hold later rows, so the
+        fragments behind that version, up to the one of the last chunk, belong to the same step.
+        O(size of the old part and of the snapshot).
         """
-        if version < self.versions.get(replica, 0) and not takes_back:
+        if version < self.versions.get(replica, 0):
             return False
         chunks = list(chunks)
         leaves: dict[str, Mark] = {}
@@ -196,15 +189,6 @@ class State:
             self._join(chunk)
         self.versions[replica] = version
         return True
-
-    def drop_replica(self, replica: str) -> None:
-        """Drop the part and the version of a replica, as if it had never been. O(its rows)."""
-        part = self.parts.get(replica)
-        if part is not None:
-            lost = {path: part.map.marks(path) for path in part.map.index}
-            self._lose_all(part, lost, list(part.counted))
-            self._parts.remove(replica)
-        self.versions.pop(replica, None)
 
     def succeed(self, replica: str) -> None:
         """Go on as another replica: what was said stays, what was counted is no more. O(counted)"""

@@ -192,13 +192,13 @@ class Follower:
 
     def take_back(self, old: Snapshot) -> None:
         """Go back or on to what a replica had then."""
-        assert self.state.install(*old, takes_back=True)
+        self.state.versions.pop(old[0], None)
+        assert self.state.install(*old)
         self.check()
 
     def drop(self, replica: str) -> None:
-        """Go on without a replica."""
-        self.state.drop_replica(replica)
-        self.check()
+        """Go on without what a replica has."""
+        self.take_back(Snapshot(replica, 0, [Fragment(replica, 0, 0, [], [], [], [])]))
 
     def check(self) -> None:
         """The join is that of the parts, and all that looks different was named."""

@@ -263,8 +263,8 @@ PRODUCT = [
     ),
     Mutant(
         "an older snapshot takes the replica back",
-        "and not takes_back:",
-        "and False:",
+        "if version < self.versions.get(replica, 0):",
+        "if False:",
     ),
     Mutant(
         "all that a replica has is forgotten, however new",
