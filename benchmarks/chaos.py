@@ -27,7 +27,7 @@ from rich.console import Console
 
 from benchmarks.chaos_blade import PATTERN, Tally, counted_at
 from benchmarks.chaos_sight import Sight
-from benchmarks.chaos_storm import Storm, aggregator_has_store, cluster_of
+from benchmarks.chaos_storm import Storm, cluster_of
 from benchmarks.report import Rows, about, goal, goal_rows, keep, show
 from shardlog.monitor import connect
 
@@ -251,10 +251,9 @@ def goals(report: dict[str, Any]) -> list[dict[str, Any]]:
             goal(f"{name}: log calls refused", found["refused"], "0", met=not found["refused"]),
             goal(f"{name}: times that a total went down", dips, "0", met=not dips),
         ]
-        if aggregator_has_store():
-            dips = len(found["dips_after_aggregators"])
-            what = f"{name}: times that a total went down as an aggregator started"
-            rows.append(goal(what, dips, "0", met=not dips))
+        dips = len(found["dips_after_aggregators"])
+        what = f"{name}: times that a total went down as an aggregator started"
+        rows.append(goal(what, dips, "0", met=not dips))
     found = report["collapsed"]
     changes = len({*found["totals"], found["expected"]}) - 1
     is_gone = found["records"] == [COLLAPSED]

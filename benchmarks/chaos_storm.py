@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.chaos_blade import Tally, read_tally
 from benchmarks.report import ROOT
-from shardlog.cli.aggregate import aggregate
 from tests.scenarios.processes import Cluster, Node
 
 if TYPE_CHECKING:
@@ -167,19 +166,13 @@ class Storm:
         return run
 
 
-def aggregator_has_store() -> bool:
-    """Whether an aggregator can remember what it had: only then nothing it shows may go down."""
-    return any("--store" in option.opts for option in aggregate.params)
-
-
 @contextmanager
 def cluster_of(retention: dict[str, str]) -> Generator[Cluster]:
     """A cluster of one host that forgets by this table."""
     with tempfile.TemporaryDirectory(prefix="shardlog-") as name:
         folder = Path(name)
         lines = ["[retention]", *(f'"{what}" = "{time}"' for what, time in retention.items())]
-        if aggregator_has_store():
-            lines += ["[aggregate]", f'store = "{folder}/aggregator-store"']
+        lines += ["[aggregate]", f'store = "{folder}/aggregator-store"']
         config = folder / "shardlog.toml"
         config.write_text("\n".join(lines) + "\n")
         before = os.environ.get("SHARDLOG_CONFIG")
