@@ -170,4 +170,16 @@ REGRESSIONS = {
             Wait(ms=2500),
         ),
     ),
+    "what was passed down and lost comes again before a replay does": Schedule(
+        43830,
+        Layout(hosts=3, aggregators=1, replays=True),
+        (
+            Start(host=2, process=1),
+            Start(host=0, process=3),
+            Log(process=3, erases=("cfg",)),
+            Wait(ms=2200),
+            Log(process=1, erases=("cfg",)),
+            CrashCollector(host=0, when="behind the commit", ms=1500),
+        ),
+    ),
 }
