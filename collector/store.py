@@ -162,7 +162,7 @@ def _load(db: sqlite3.Connection) -> Restored:
         "select id, version, watermark_ns, lost_ns, lower_bound, replaces from replica"
     ).fetchone()
     entries = tuple(
-        Entry(path, born, last, _amount(parts[:4]), _amount(parts[4:]), reset)
+        Entry(path, last, _amount(parts[:4]), _amount(parts[4:]), reset, born)
         for path, born, last, *parts, reset in db.execute("select * from entry")
     )
     paths = {entry.path: entry.path for entry in entries}  # one text for all processes

@@ -81,15 +81,15 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One replica's entry of the cluster's counter at a path: the sum of its processes' totals.
 
     What shows is amount - base; `reset` is the newest floor that its owner applied, see
-    `shardlog.crdt.entry`.
+    `shardlog.crdt.entry`. `born` is known to the owner alone: it is not published.
     """
 
     path: str
-    born: Natural
     last: Natural
     amount: Amount
     base: Amount = 0
     reset: Natural = 0
+    born: Natural = 0
 
 
 class Forgotten(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -129,6 +129,17 @@ def item_bytes(item: Write | Erase | Total | Entry | Retired) -> int:
     if type(item) is Entry:
         value += 46
     return _value_bytes(item.path) + value + 40
+
+
+def published(entry: Entry) -> tuple[str | Amount, ...]:
+    """What of an entry goes to others: its first fields, as long as they say something. O(1).
+
+    >>> published(Entry("a", 9, 7, born=1)), published(Entry("a", 9, 7, base=5, reset=4, born=1))
+    (('a', 9, 7), ('a', 9, 7, 5, 4))
+    """
+    if entry.base or entry.reset:
+        return entry.path, entry.last, entry.amount, entry.base, entry.reset
+    return entry.path, entry.last, entry.amount
 
 
 def name_bytes(name: str) -> int:

@@ -39,7 +39,7 @@ def is_counted(entry: Entry) -> bool:
 def difference(entry: Entry) -> Amount:
     """What an entry shows where it does: total - base. O(1).
 
-    >>> difference(Entry("a", 6, 9, 7, base=5, reset=4))
+    >>> difference(Entry("a", 9, 7, base=5, reset=4))
     2
     """
     return counter.excess(entry.amount, entry.base) if entry.base else entry.amount
@@ -48,31 +48,31 @@ def difference(entry: Entry) -> Amount:
 def reset_by(entry: Entry, floor: int) -> Entry:
     """The owner's entry when the newest floor over its path is stamped `floor`. O(1).
 
-    >>> reset_by(Entry("a", 1, 9, 7), 4)
-    Entry(path='a', born=1, last=4, amount=7, base=7, reset=4)
+    >>> reset_by(Entry("a", 9, 7, born=1), 4)
+    Entry(path='a', last=4, amount=7, base=7, reset=4, born=1)
     """
     if entry.born > floor or entry.reset >= floor:
         return entry
     last = min(entry.last, floor)
-    return Entry(entry.path, entry.born, last, entry.amount, base=entry.amount, reset=floor)
+    return Entry(entry.path, last, entry.amount, base=entry.amount, reset=floor, born=entry.born)
 
 
 def count_on(entry: Entry, more: Amount, stamps: tuple[int, int], floor: int, now_ns: int) -> Entry:
     """The owner's entry when `more` was counted, the first and last of it at these stamps. O(1).
 
     What was counted before the floor is erased already. `entry` has been reset by it; a new one is
-    `Entry(path, 0, 0, 0)`. A stamp ahead of `now_ns` is cut to it, but not to below the floor.
+    `Entry(path, 0, 0)`. A stamp ahead of `now_ns` is cut to it, but not to below the floor.
     """
     born, last = stamps
     amount = counter.add(entry.amount, more)
     if last <= floor:
         base = counter.add(entry.base, more)
         if is_counted(entry):
-            return Entry(entry.path, entry.born, entry.last, amount, base, entry.reset)
-        return Entry(entry.path, min(born, floor), floor, amount, base, max(floor, entry.reset))
+            return Entry(entry.path, entry.last, amount, base, entry.reset, entry.born)
+        return Entry(entry.path, floor, amount, base, max(floor, entry.reset), min(born, floor))
     least = max(floor, entry.reset) + 1
     last = max(entry.last, min(last, now_ns), least)
     born = min(max(born, least), last)
     if is_counted(entry):
         born = min(entry.born, born)
-    return Entry(entry.path, born, last, amount, entry.base, entry.reset)
+    return Entry(entry.path, last, amount, entry.base, entry.reset, born)

@@ -41,6 +41,7 @@ from shardlog.crdt.delta import (
     Write,
     item_bytes,
     name_bytes,
+    published,
 )
 from shardlog.crdt.entry import count_on, difference, is_counted
 from shardlog.crdt.errors import LocalProtocolError
@@ -72,8 +73,8 @@ class State:
     >>> state = State("replica-1")
     >>> state.write("intents/42/host", 1, "process", "scraper-1")
     True
-    >>> state.put("replica-1", Entry("intents/42/tries", 1, 2, 5))
-    >>> state.put("replica-2", Entry("intents/42/tries", 1, 2, 3))
+    >>> state.put("replica-1", Entry("intents/42/tries", 2, 5))
+    >>> state.put("replica-2", Entry("intents/42/tries", 2, 3))
     >>> state.shown("intents/42/tries").value, state.total("intents/*/tries")
     (8, 8)
     >>> sorted(state.take_touched())
@@ -267,7 +268,7 @@ class State:
         old = self.cells[path][replica]
         if not is_counted(old) or old.last <= self.map.floor_over(path):
             return None
-        there = self.cells.get(to, {}).get(replica) or Entry(to, 0, 0, 0)
+        there = self.cells.get(to, {}).get(replica) or Entry(to, 0, 0)
         floor = self.map.floor_over(to)
         return count_on(there, difference(old), (old.born, old.last), floor, old.last)
 
@@ -378,14 +379,14 @@ class State:
         return fragment, last
 
     def digest(self) -> str:
-        """A hash of the parts and their versions: equal iff they are. O(n)."""
+        """A hash of the parts, as published, and their versions: equal iff they are. O(n)."""
         sha = hashlib.blake2b(digest_size=16)
         for replica in sorted(self.versions.keys() | self.parts.keys()):
             part = self.parts.get(replica)
             rows: list[object] = []
             if part is not None:
                 rows += part.map.rows()
-                rows += (self.cells[path][replica] for path in part.counted)
+                rows += (published(self.cells[path][replica]) for path in part.counted)
             version = self.versions.get(replica, 0)
             if version or rows:
                 said = repr((replica, version, rows))

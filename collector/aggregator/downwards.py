@@ -266,7 +266,7 @@ class Downwards:
         if part is None or part.map.newest_floor(path) >= floor:
             return False
         entry = self._state.cells.get(path, {}).get(replica)
-        if entry is not None and entry.born <= floor.stamp and entry.reset < floor.stamp:
+        if entry is not None and entry.reset < floor.stamp:
             return True
         return is_erase and any(mark <= floor for mark in part.map.marks(path))
 

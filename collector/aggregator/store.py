@@ -47,6 +47,7 @@ create table entry (
     primary key (host, path)
 ) strict, without rowid;
 """,
+    "alter table entry drop column born;",
 )
 """What makes each schema of the one before it; 0 is an empty file."""
 
@@ -156,9 +157,9 @@ def _write(db: sqlite3.Connection, part: Part) -> None:
             ],
         )
         db.executemany(
-            "insert or replace into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert or replace into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (host, e.path, e.born, e.last, *lengthen(e.amount), *lengthen(e.base), e.reset)
+                (host, e.path, e.last, *lengthen(e.amount), *lengthen(e.base), e.reset)
                 for e in rows.entries
             ],
         )
@@ -201,12 +202,12 @@ def _rows(db: sqlite3.Connection, number: int, replica: str, version: int) -> Fr
         if stamp is not None:
             by = writers.setdefault(writer, len(writers))
             rows.writes.append(Write(path, stamp, by, decode_value(value)))
-    for path, born, last, *parts, reset in db.execute(
-        "select path, born, last, p, pn, n, nn, base_p, base_pn, base_n, base_nn, reset "
+    for path, last, *parts, reset in db.execute(
+        "select path, last, p, pn, n, nn, base_p, base_pn, base_n, base_nn, reset "
         "from entry where host = ? order by path",
         (number,),
     ):
         amount, base = (shorten((p, pn, n, nn)) for p, pn, n, nn in (parts[:4], parts[4:]))
-        rows.entries.append(Entry(path, born, last, amount, base, reset))
+        rows.entries.append(Entry(path, last, amount, base, reset))
     rows.writers.extend(writers)
     return rows

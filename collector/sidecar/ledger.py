@@ -189,7 +189,7 @@ class Ledger:
 
     def add(self, path: str, more: Amount, born: int, last: int, now_ns: int) -> bool:
         """Add to the replica's own entry; False if the sum is too large to be kept. O(depth)."""
-        old = self._state.cells.get(path, {}).get(self.replica) or Entry(path, 0, 0, 0)
+        old = self._state.cells.get(path, {}).get(self.replica) or Entry(path, 0, 0)
         entry = count_on(old, more, (born, last), self._state.map.floor_over(path), now_ns)
         if not counter.fits(entry.amount):
             return False

@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import Any, TypeGuard, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from shardlog.crdt import counter
-from shardlog.crdt.delta import Amount, Entry, Erase, Total, Value, Write, item_bytes
+from shardlog.crdt.delta import (
+    Amount,
+    Entry,
+    Erase,
+    Fragment,
+    Total,
+    Value,
+    Write,
+    item_bytes,
+    published,
+)
 from shardlog.crdt.errors import ConfigError, RemoteProtocolError
 from shardlog.crdt.path import ancestors, path_keys, path_text
 from shardlog.crdt.replication.messages import (
@@ -52,6 +63,9 @@ T = TypeVar("T")
 
 def encode(message: Message) -> bytes:
     """The frame of a message. O(size)."""
+    if isinstance(message, Delta | SnapshotChunk) and isinstance(message.body, Fragment):
+        entries: Any = [published(entry) for entry in message.body.entries]
+        message = replace(message, body=replace(message.body, entries=entries))
     return _HEAD + _encoder.encode(message)
 
 

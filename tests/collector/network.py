@@ -20,6 +20,7 @@ from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Total, Write
 from shardlog.crdt.replication.messages import Answer, Ask, Confirm, Publish, Report, Tell
 from shardlog.crdt.retention import Retention
+from shardlog.crdt.wire.codec import decode_stream, encode
 from tests.simulation.memory_store import MemoryStore
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ class Network:
             self._send(("up", host, index), partial(self._hear, index, message))
 
     def _hear(self, index: int, message: StreamMessage) -> None:
-        self.aggregators[index].receive(message, self.now_ns)
+        self.aggregators[index].receive(decode_stream(encode(message)), self.now_ns)
         self._obey_aggregator(self.aggregators[index])
 
     def _obey_aggregator(self, aggregator: Aggregator) -> None:

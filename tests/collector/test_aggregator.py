@@ -108,7 +108,7 @@ def test_what_no_collector_sends_is_refused_and_named_once() -> None:
     (aggregator,) = network.aggregators
     network.say(0)
     network.run(2000)
-    foreign = Fragment("replica-9", 0, 1, [], [], [], [Entry("hosts/0/n", 1, 1, 99)])
+    foreign = Fragment("replica-9", 0, 1, [], [], [], [Entry("hosts/0/n", 1, 99)])
     for _ in range(3):
         aggregator.receive(Delta("replica-0", "e", 0, 1, Changes([], [])), network.now_ns)
         aggregator.receive(Delta("replica-0", "e", 0, 1, foreign), network.now_ns)
@@ -154,7 +154,7 @@ def test_a_new_host_is_told_of_at_once() -> None:
     at_ns = START + 250 * MS
     aggregator.handle_timer(START)
     aggregator.receive(Heartbeat("r", "e", at_ns, 1000, [0], [status], {}), at_ns)
-    body = Fragment("r", 0, 1, [], [], [], [Entry("n", 1, 1, 1)])
+    body = Fragment("r", 0, 1, [], [], [], [Entry("n", 1, 1)])
     aggregator.receive(SnapshotChunk("r", "e", 1, None, None, [0], body), at_ns)
     aggregator.take_effects()
     aggregator.handle_timer(at_ns + 100 * MS)

@@ -168,7 +168,7 @@ def two_parts() -> tuple[State, Downwards]:
     down = Downwards(state, TABLE, bytes_max=1000)
     for replica, second in (("a", 5), ("b", 9)):
         writes = [Write(f"intents/1/{replica}", second * SECOND, 0, 1)]
-        entries = [Entry("intents/1/n", second * SECOND, second * SECOND, 1)]
+        entries = [Entry("intents/1/n", second * SECOND, 1)]
         fragment = Fragment(replica, 0, 1, ["p"], writes, [], entries)
         state.merge(fragment)
         down.learn(fragment)
@@ -211,7 +211,7 @@ def test_a_floor_is_told_until_the_part_shows_it() -> None:
     assert down.sweep(REACH, 12 * SECOND) == []
     (again,) = down.sweep(REACH, 15 * SECOND)
     assert again.message.floors == [floor]
-    entry = Entry("intents/1/n", 5 * SECOND, 5 * SECOND, 1, base=1, reset=7 * SECOND)
+    entry = Entry("intents/1/n", 5 * SECOND, 1, base=1, reset=7 * SECOND)
     fragment = Fragment("a", 1, 2, ["q"], [], [floor], [entry])
     state.merge(fragment)
     down.learn(fragment)

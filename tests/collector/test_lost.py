@@ -156,7 +156,7 @@ def beat(source: str, run: str, *, replaces: tuple[str, ...] = (), why: str = ""
 
 
 def chunk(source: str, run: str, request: int, version: int, n: int) -> SnapshotChunk:
-    entries = [Entry("n", NOW, NOW, n)]
+    entries = [Entry("n", NOW, n)]
     body = Fragment(source, 0, version, [], [], [], entries)
     return SnapshotChunk(source, run, request, None, None, [0], body)
 
@@ -416,7 +416,7 @@ def went_back(*, heard: bool) -> tuple[Sidecar, list[Persist]]:
         replica="replica-1",
         version=5,
         marks={P: {"n": Mark(4, 5), "m": Mark(5, 1)}},
-        entries=(Entry("n", NOW, NOW, 5), Entry("m", NOW, NOW, 1)),
+        entries=(Entry("n", NOW, 5), Entry("m", NOW, 1)),
     )
     machine, batches = collector(restored, named=("replica-1",)), list[Persist]()
     if heard:
@@ -514,7 +514,7 @@ def test_a_delta_that_is_still_under_way_does_not_end_a_replacement() -> None:
     knows.receive(beat("old", "run-1"), NOW)
     knows.receive(chunk("old", "run-1", 1, 9, 9), NOW)
     knows.receive(beat("new", "run-2", replaces=("old",)), NOW)
-    body = Fragment("old", 9, 10, [], [], [], [Entry("n", NOW, NOW, 10)])
+    body = Fragment("old", 9, 10, [], [], [], [Entry("n", NOW, 10)])
     knows.receive(Delta("old", "run-1", 0, 1, body), NOW)
     assert knows.state.total("n") == 10
     assert knows.hosts(NOW)[0].status == "replaced"
@@ -527,7 +527,7 @@ def test_a_store_behind_the_version_that_is_named_went_back() -> None:
         version=5,
         lines={P: Line(7, -1)},
         marks={P: {"n": Mark(4, 5)}},
-        entries=(Entry("n", NOW, NOW, 5),),
+        entries=(Entry("n", NOW, 5),),
     )
     machine = collector(restored, named=("replica-1",), named_version=6)
     effects = machine.take_effects()

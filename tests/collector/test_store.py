@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH = Persist(
     version=3,
     marks=(("p", "n", Mark(1, 5)), ("p", "f", Mark(2, (0, 210_000_000, 0, 0)))),
-    entries=(Entry("n", 1, 2, 5, 3, 1), Entry("f", 1, 2, (0, 210_000_000, 0, 0))),
+    entries=(Entry("n", 2, 5, 3, 1, born=1), Entry("f", 2, (0, 210_000_000, 0, 0), born=1)),
     registers=(
         ("a", Leaf(1, "p", ["x", 1, b"y", float("inf")]), None),
         ("b", None, Floor(2, "p")),
@@ -82,7 +82,7 @@ def test_a_batch_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """One transaction: when one row can't be written, none is, and the store goes on."""
     store = Store(str(tmp_path))
     with pytest.raises((sqlite3.Error, OverflowError)):
-        store.commit(Persist(9, (("p", "n", Mark(1, 1)),), (Entry("n", 1, 2, 2**64),), ()))
+        store.commit(Persist(9, (("p", "n", Mark(1, 1)),), (Entry("n", 2, 2**64),), ()))
     assert (store.load().version, store.load().marks) == (0, {})
     store.commit(BATCH)
     assert store.load().version == BATCH.version
@@ -199,7 +199,7 @@ def test_a_store_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> No
     assert (loaded.replica, loaded.version, loaded.watermark_ns) == ("old", 7, 0)
     assert loaded.marks == {"p": {"n": Mark(1, 5)}}
     assert loaded.lines == {"p": UNHEARD}
-    assert loaded.entries == (Entry("n", 1, 2, 5),)
+    assert loaded.entries == (Entry("n", 2, 5, born=1),)
     assert loaded.registers == (("a", Leaf(1, "p", 1), None),)
     assert loaded.closed == ()
     assert loaded.sums == NO_SUMS
@@ -240,7 +240,7 @@ def test_a_store_of_the_second_schema_is_brought_up_to_date(tmp_path: Path) -> N
     loaded = store.load()
     assert (loaded.replica, loaded.version) == ("old", 7)
     assert loaded.lines == {"p": Line(4, 2, 0)}
-    assert loaded.entries == (Entry("n", 1, 2, 5),)
+    assert loaded.entries == (Entry("n", 2, 5, born=1),)
     assert (loaded.lost_ns, loaded.lower_bound, loaded.replaces) == (0, "", ())
     assert loaded.sums == NO_SUMS
     store.commit(BATCH)
@@ -322,7 +322,7 @@ def test_the_file_shrinks_with_what_is_in_it(tmp_path: Path, schema: int) -> Non
         return int(pages)
 
     before = size()
-    entries = tuple(Entry(f"some/rather/long/path/to/{n}", 1, 2, 3) for n in range(100_000))
+    entries = tuple(Entry(f"some/rather/long/path/to/{n}", 2, 3, born=1) for n in range(100_000))
     store.commit(Persist(1, (), entries, ()))
     assert size() > 10 * before
     store.commit(Persist(2, (), (), (), gone=tuple(entry.path for entry in entries)))

@@ -147,7 +147,7 @@ def test_a_hole_between_versions_asks_for_a_snapshot() -> None:
     (aggregator,) = network.aggregators
     network.say(0)
     network.run(3000)
-    far = Fragment("replica-0", 90, 91, [], [], [], [Entry("hosts/0/n", 1, 1, 99)])
+    far = Fragment("replica-0", 90, 91, [], [], [], [Entry("hosts/0/n", 1, 99)])
     network.sidecars[0].subscribed("up", network.now_ns)
     effects = network.sidecars[0].take_effects()
     (beat,) = [e.message for e in effects if isinstance(e, Publish)]
@@ -165,7 +165,7 @@ def test_a_stream_that_names_no_run_is_refused() -> None:
     """It could not be passed on: refused and counted, on every channel."""
     network = Tree(((0,),), ((1,), ()), seed=1, loss=0.0, twins=((1,), ()))
     (region, _) = network.aggregators
-    body = Fragment("r", 0, 1, [], [], [], [Entry("n", 1, 1, 1)])
+    body = Fragment("r", 0, 1, [], [], [], [Entry("n", 1, 1)])
     chunk = SnapshotChunk("r", "", 1, None, None, [0], body)
     for epoch in ("", "/region:1"):
         region.receive(Heartbeat("r", epoch, START, 1000, [0], [], {}), START)
@@ -182,7 +182,7 @@ def test_a_snapshot_of_which_some_is_forgotten_while_it_is_under_way_is_asked_fo
 
     def chunk(request: int, after: str | None, following: str | None, *said: Any) -> None:
         path, alterations = said
-        body = Fragment("r", 0, 1, [], [], [], [Entry(path, 1, 1, 5)])
+        body = Fragment("r", 0, 1, [], [], [], [Entry(path, 1, 5)])
         names = ("r", "run/region:1", request, after, following, [0], body, "region")
         top.receive(SnapshotChunk(*names, alterations=alterations), START)
 

@@ -139,7 +139,7 @@ def chunk(
     request: int, after: str | None, following: str | None, version: int, alterations: int = 0
 ) -> SnapshotChunk:
     """A chunk of the replica r, at a version."""
-    body = Fragment("r", 0, version, [], [], [], [Entry("n", 1, 1, version)])
+    body = Fragment("r", 0, version, [], [], [], [Entry("n", 1, version)])
     said = ("r", "e", request, after, following, list[int](), body)
     return SnapshotChunk(*said, alterations=alterations)
 

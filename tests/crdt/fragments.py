@@ -66,7 +66,7 @@ def streams(
         versions[replica] += 1
         fragment = Fragment(replica, version, version + 1, [f"{writer}-{number}"], [], [], [])
         if kind == "count":
-            old = entries.get((replica, path), Entry(path, 0, 0, 0))
+            old = entries.get((replica, path), Entry(path, 0, 0))
             floor = 0 if is_counted(old) else old.reset
             entry = count_on(old, counter.amount(n), (stamp, stamp), floor, stamp)
             fragment.entries.append(entry)

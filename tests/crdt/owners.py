@@ -132,7 +132,7 @@ class Owner:
         self.state.versions[self.replica] = self.version
 
     def _count(self, path: str, amount: Amount, stamp: int) -> None:
-        old = self.state.cells.get(path, {}).get(self.replica) or Entry(path, 0, 0, 0)
+        old = self.state.cells.get(path, {}).get(self.replica) or Entry(path, 0, 0)
         floor = self.state.map.floor_over(path)
         entry = count_on(old, amount, (stamp, stamp), floor, max(stamp, old.last))
         self.state.put(self.replica, entry)

@@ -61,7 +61,7 @@ def shown(one: Entry, floor: int) -> int | float | None:
 
 def check_owner(history: list[Event], module: ModuleType = entry) -> None:
     """After every event: the owner shows what is kept, and so does who knows no floor at all."""
-    kept, own = Kept(), Entry("a", 0, 0, 0)
+    kept, own = Kept(), Entry("a", 0, 0)
     for event in history:
         kept.take(event)
         before = own
@@ -90,7 +90,7 @@ def test_without_a_floor_the_order_of_counts_leaves_no_trace(history: list[Event
     counts = [event for event in history if event.n]
     results: list[Entry] = []
     for order in (counts, counts[::-1]):
-        own = Entry("a", 0, 0, 0)
+        own = Entry("a", 0, 0)
         for event in order:
             own = entry.count_on(own, counter.amount(event.n), (event.born, event.last), 0, NOW)
         results.append(own)
@@ -100,7 +100,7 @@ def test_without_a_floor_the_order_of_counts_leaves_no_trace(history: list[Event
 
 def test_a_stamp_ahead_is_cut_but_stays_above_the_floor() -> None:
     """A clock that was ahead when it erased, and is still ahead, counts on."""
-    own = entry.count_on(Entry("a", 0, 0, 0), 5, (1, 1), 0, now_ns=10)
+    own = entry.count_on(Entry("a", 0, 0), 5, (1, 1), 0, now_ns=10)
     own = entry.reset_by(own, 30)
     own = entry.count_on(own, 2, (31, 99), 30, now_ns=10)
     assert shown(own, 30) == 2

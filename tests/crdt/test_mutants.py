@@ -119,7 +119,7 @@ STATE = [
         "        cell[replica] = entry\n",
         "        old = cell[replica].amount if replica in cell else 0\n"
         "        amount = counter.add(old, entry.amount)\n"
-        "        cell[replica] = Entry(path, entry.born, entry.last, amount)\n",
+        "        cell[replica] = Entry(path, entry.last, amount)\n",
     ),
     Mutant(
         "an erase below a counter is no meeting",
@@ -320,12 +320,12 @@ MARKS = [
 ]
 
 ENTRY = [
-    Mutant("a reset without a reset stamp", "reset=floor)", "reset=entry.reset)"),
+    Mutant("a reset without a reset stamp", "reset=floor,", "reset=entry.reset,"),
     Mutant(
         "base taken from after",
-        "    return Entry(entry.path, born, last, amount, entry.base, entry.reset)",
+        "    return Entry(entry.path, last, amount, entry.base, entry.reset, born)",
         "    base = entry.base if is_counted(entry) or not entry.reset else amount\n"
-        "    return Entry(entry.path, born, last, amount, base, entry.reset)",
+        "    return Entry(entry.path, last, amount, base, entry.reset, born)",
     ),
     Mutant("what is newer than the floor goes too", "entry.born > floor or", "False or"),
     Mutant(

@@ -93,7 +93,7 @@ def test_what_a_forgotten_row_had_hidden_shows_again() -> None:
     """A floor of one replica that goes lets the older rows of others show: registers and counts."""
     state = State()
     said = [Write("r/1/a", 2, 0, "old"), Write("r/1/b", 3, 0, {})]
-    state.merge(Fragment("east", 0, 1, ["p"], said, [], [Entry("r/1/n", 2, 2, 7)]))
+    state.merge(Fragment("east", 0, 1, ["p"], said, [], [Entry("r/1/n", 2, 7)]))
     state.merge(Fragment("west", 0, 1, ["q"], [], [Erase("r/1", 5, 0)], []))
     assert list(state.rows()) == []
     state.take_touched()
@@ -122,9 +122,7 @@ def test_a_floor_that_several_hold_goes_with_the_last_of_them() -> None:
 def test_what_a_forgotten_count_had_hidden_is_named() -> None:
     """Where a `{}` beside the count stays, too: a register below shows again."""
     state = State()
-    state.merge(
-        Fragment("east", 0, 1, ["p"], [Write("r/1", 2, 0, {})], [], [Entry("r/1", 2, 2, 1)])
-    )
+    state.merge(Fragment("east", 0, 1, ["p"], [Write("r/1", 2, 0, {})], [], [Entry("r/1", 2, 1)]))
     state.merge(Fragment("west", 0, 1, ["q"], [Write("r/1/a", 1, 0, 1)], [], []))
     assert state.shown("r/1/a") is None
     state.take_touched()
@@ -137,7 +135,7 @@ def test_what_a_forgotten_count_had_hidden_is_named() -> None:
 def test_a_late_scalar_below_a_newer_dict_names_the_counts_that_its_floor_hides() -> None:
     """The dict shows before and after; the count below it does no more."""
     state = State()
-    state.put("east", Entry("r/1/n", 3, 3, 1))
+    state.put("east", Entry("r/1/n", 3, 1))
     state.merge(Fragment("east", 0, 1, ["p"], [Write("r/1", 4, 0, {})], [Erase("r/1", 2, 0)], []))
     assert state.shown("r/1/n") is not None
     state.take_touched()
@@ -171,7 +169,7 @@ def test_what_is_forgotten_is_said_to_be_forgotten_however_much_went_with_it() -
     """A path, what is above it and what is below it, counters too: none was erased."""
     owner = Owner("east")
     state = owner.state
-    state.put("east", Entry("r/1/n", 1, 3, 5))
+    state.put("east", Entry("r/1/n", 3, 5))
     state.write("r/1/a/b", 4, "p", 1)
     state.write("r/1", 2, "p", {})
     state.take_touched()

@@ -274,11 +274,11 @@ def test_gone_by_names_what_took_a_scalar_away(fragments: list[Fragment]) -> Non
 def test_an_entry_that_a_snapshot_lacks_is_removed() -> None:
     """A snapshot replaces its replica's entries; those of others stay."""
     state = State()
-    state.put("east", Entry("a/x", 1, 1, 5))
-    state.put("east", Entry("a/y", 1, 1, 7))
-    state.put("west", Entry("a/x", 1, 1, 1))
+    state.put("east", Entry("a/x", 1, 5))
+    state.put("east", Entry("a/y", 1, 7))
+    state.put("west", Entry("a/x", 1, 1))
     state.take_touched()
-    state.install("east", 3, [Fragment("east", 0, 3, [], [], [], [Entry("a/y", 1, 2, 8)])])
+    state.install("east", 3, [Fragment("east", 0, 3, [], [], [], [Entry("a/y", 2, 8)])])
 
     assert state.total("a/*") == 9
     assert set(state.take_touched()) == {"a/x", "a/y"}
@@ -305,7 +305,7 @@ def test_a_floor_below_hides_an_older_counter(order: str) -> None:
     state = State()
     if order == "floor first":
         state.erase("a/b", 5, "p")
-    state.put("east", Entry("a", 1, 3, 1))
+    state.put("east", Entry("a", 3, 1))
     if order == "counter first":
         state.erase("a/b", 5, "p")
 
@@ -315,9 +315,9 @@ def test_a_floor_below_hides_an_older_counter(order: str) -> None:
 def test_collapsed_counters_of_different_shapes_do_not_hide_each_other() -> None:
     """They come from different records: each was visible there, and all go on."""
     state = State()
-    state.put("east", Entry("r/~/a", 1, 3, 5))
-    state.put("west", Entry("r/~/a/b", 2, 4, 7))
-    state.put("west", Entry("r/~", 2, 2, 1))
+    state.put("east", Entry("r/~/a", 3, 5))
+    state.put("west", Entry("r/~/a/b", 4, 7))
+    state.put("west", Entry("r/~", 2, 1))
     state.check_invariants()
 
     assert [state.total(p) for p in ("r/*/a", "r/*/a/b", "r/*", "r/**")] == [5, 7, 1, 13]
@@ -326,11 +326,11 @@ def test_collapsed_counters_of_different_shapes_do_not_hide_each_other() -> None
 def test_what_a_replica_forgets_is_its_own_and_a_snapshot_says_it_too() -> None:
     """Others' rows stay, later ones too; who missed it in a gap drops the same by the snapshot."""
     east = [
-        Fragment("east", 0, 1, ["p"], [Write("r/1/a", 3, 0, 1)], [], [Entry("r/1/n", 1, 3, 5)]),
-        Fragment("east", 1, 2, [], [], [], [Entry("r/~/n", 1, 3, 5)], [Forgotten("r/1", 3)]),
+        Fragment("east", 0, 1, ["p"], [Write("r/1/a", 3, 0, 1)], [], [Entry("r/1/n", 3, 5)]),
+        Fragment("east", 1, 2, [], [], [], [Entry("r/~/n", 3, 5)], [Forgotten("r/1", 3)]),
         Fragment("east", 2, 3, ["p"], [Write("r/1/c", 9, 0, 1)], [], []),
     ]
-    west = Fragment("west", 0, 1, ["q"], [Write("r/1/b", 2, 0, 1)], [], [Entry("r/1/n", 1, 2, 7)])
+    west = Fragment("west", 0, 1, ["q"], [Write("r/1/b", 2, 0, 1)], [], [Entry("r/1/n", 2, 7)])
     straight, late = merged([west, *east]), merged([west, east[0]])
     late.take_touched()
     chunk, _ = merged(east).snapshot("east", None, 1 << 20)
@@ -346,8 +346,8 @@ def test_what_a_replica_forgets_is_its_own_and_a_snapshot_says_it_too() -> None:
 def test_a_counter_of_several_replicas_shows_their_sum() -> None:
     """Entries add up; those that a floor hides are left out until their owner counts again."""
     state = State()
-    state.put("east", Entry("a", 1, 3, 5))
-    state.put("west", Entry("a", 1, 7, (2, 500_000_000, 0, 0)))
+    state.put("east", Entry("a", 3, 5))
+    state.put("west", Entry("a", 7, (2, 500_000_000, 0, 0)))
     assert state.total("a") == 7.5
 
     state.erase("a", 4, "p")

@@ -22,7 +22,7 @@ def test_a_sum_beyond_64_bits_is_shown_as_the_nearest_float(part: Amount) -> Non
     """Each replica's entry fits, their sum does not: it is told on, and nobody fails to send it."""
     state = State()
     for replica in ("east", "west", "north"):
-        state.put(replica, Entry("n", 1, 2, part))
+        state.put(replica, Entry("n", 2, part))
     (publish,) = view_of(state).publish(state.take_touched())
     delta = decode_published(encode_published(publish.message))
     assert isinstance(delta, Delta)
@@ -47,11 +47,11 @@ def test_what_is_forgotten_at_once_fits_into_frames_however_much_it_is() -> None
     """Ten thousand records that go on at one path travel in messages that say so."""
     state = State()
     for i in range(10_000):
-        state.put("east", Entry(f"r/{i}-{'x' * 200}/n", 1, 2, 1))
+        state.put("east", Entry(f"r/{i}-{'x' * 200}/n", 2, 1))
     state.take_touched()
     for path in list(state.cells):
         state.forget("east", path.removesuffix("/n"), 2)
-    state.put("east", Entry("r/~/n", 1, 2, 10_000))
+    state.put("east", Entry("r/~/n", 2, 10_000))
     frames = [encode_published(p.message) for p in view_of(state).publish(state.take_touched())]
     assert max(map(len, frames)) < FRAME_BYTES_MAX
     assert len(frames) > 5
@@ -67,16 +67,16 @@ def told(frame: bytes) -> object:
 def test_what_goes_on_twice_in_one_batch_is_told_at_once() -> None:
     """A record within a record is forgotten, and then the other: three paths, one message."""
     state = State()
-    state.put("east", Entry("a/1/b/2/n", 1, 2, 5))
-    state.put("east", Entry("a/1/b/3/n", 1, 2, 5))
+    state.put("east", Entry("a/1/b/2/n", 2, 5))
+    state.put("east", Entry("a/1/b/3/n", 2, 5))
     state.take_touched()
     view = view_of(state)
     state.forget("east", "a/1/b/2", 2)
-    state.put("east", Entry("a/1/b/~/n", 1, 2, 5))
+    state.put("east", Entry("a/1/b/~/n", 2, 5))
     state.forget("east", "a/1", 2)
-    state.put("east", Entry("a/~/b/~/n", 1, 2, 5))
-    state.put("east", Entry("a/~/b/3/n", 1, 2, 5))
-    state.put("east", Entry("a/4/n", 1, 2, 5))
+    state.put("east", Entry("a/~/b/~/n", 2, 5))
+    state.put("east", Entry("a/~/b/3/n", 2, 5))
+    state.put("east", Entry("a/4/n", 2, 5))
     (publish,) = view.publish(state.take_touched())
     assert isinstance(publish.message, Delta)
     assert isinstance(publish.message.body, Changes)

@@ -90,7 +90,7 @@ class Server:
     def count(self, path: str, total: int | float, replica: str = "replica-1") -> None:
         """Set what a replica has counted at a path."""
         stamp = next(self._stamps)
-        self._order(lambda: self.state.put(replica, Entry(path, stamp, stamp, amount(total))))
+        self._order(lambda: self.state.put(replica, Entry(path, stamp, amount(total))))
 
     def beat(self) -> None:
         """Send a heartbeat at once."""

@@ -48,10 +48,8 @@ class Node:
         elif what == "erase":
             self.state.erase(path, self._stamp, "blade@process")
         elif what == "count":
-            before = self.state.cells.get(path, {}).get("replica")
-            born = before.born if before is not None else self._stamp
             total = amount(self._stamp * value)
-            self.state.put("replica", Entry(path, born, self._stamp, total))
+            self.state.put("replica", Entry(path, self._stamp, total))
 
     def deltas(self) -> list[Changes]:
         messages = [p.message for p in self._view.publish(self.state.take_touched())]

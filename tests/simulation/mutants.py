@@ -101,7 +101,7 @@ FAILED_DESIGNS = [
         "[path for path in part.counted if path not in entries])",
         "[])",
     ),
-    Mutant("a reset without a reset stamp", "crdt.entry", "reset=floor)", "reset=entry.reset)"),
+    Mutant("a reset without a reset stamp", "crdt.entry", "reset=floor,", "reset=entry.reset,"),
     Mutant(
         "rollback compared with the current instead of the opened version",
         "collector.sidecar.outlet",
