@@ -216,10 +216,13 @@ def count_at(host: Host, number: int, paths: list[str]) -> None:
     """A process that has said something before counts at all these paths."""
     said = outbox("scraper-1", number, host.now_ns)
     for beat in range(1000):
-        said.next_report(host.now_ns + beat * SECOND, host.now_ns)
+        heartbeat = said.next_report(host.now_ns + beat * SECOND, host.now_ns)
+        assert heartbeat is not None
+        host.hear(heartbeat)
     for report in reports(said, paths, host.now_ns, 1000):
         host.hear(report)
         host.settle()
+    assert host.machine.state.cells.keys() >= set(paths)
 
 
 def wire() -> dict[str, dict[str, float]]:
