@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from shardlog.crdt.replication.messages import Delta, StreamMessage
 
 MS = 1_000_000
+CLOSE_PATIENCE_S = 2.0
 
 
 def connect(url: str, *, timeout_ms: int = 5000) -> Cluster:
@@ -73,14 +76,22 @@ class Link(threading.Thread):
         self._wall_clock_ns = time.time_ns() - time.monotonic_ns()
         self._refused = ""
         self._is_closing = False
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
 
     def close(self) -> None:
-        """End the thread and wait for it; may be repeated."""
+        """End the thread and wait for it, within bounds; may be repeated.
+
+        It may wait itself for a lock that nobody gives back: a Ctrl-C between taking a lock and
+        the `with` that would release it leaves it locked. That must not keep the program.
+        """
         self._is_closing = True
+        if self.is_alive():  # not in a forked child, which has the sockets but not the thread
+            with contextlib.suppress(OSError):  # it has just ended
+                self._waker.send(b"\0")
         # A garbage collection may end up here in any thread: this one cannot wait for itself.
         if threading.current_thread() is not self:
-            self._context.term()
-            self.join()
+            self.join(CLOSE_PATIENCE_S)
 
     def stale_since_ns(self) -> int | None:
         """Since when what shows is not what the node has. Wall clock, ns."""
@@ -103,26 +114,28 @@ class Link(threading.Thread):
         """Receive, step, obey, re-arm, until closed."""
         poller = zmq.Poller()
         poller.register(self._sub, zmq.POLLIN)
+        poller.register(self._woken, zmq.POLLIN)
         try:
             while not self._is_closing:
                 # Without a connection a request would get nowhere: it waits for one here.
                 waiting = zmq.POLLOUT if self._request is not None else 0
                 poller.register(self._dealer, zmq.POLLIN | waiting)
-                poller.poll(self._timeout_ms())
+                ready = dict(poller.poll(self._timeout_ms()))
                 now_ns = time.monotonic_ns()
-                for frame in follow.drain(self._sub):
+                for frame in follow.drain(self._sub) if self._sub in ready else ():
                     self._receive(codec.decode_published, frame, now_ns)
-                for frame in follow.drain(self._dealer):
+                for frame in follow.drain(self._dealer) if self._dealer in ready else ():
                     self._receive(codec.decode_stream, frame, now_ns)
                 self._following.handle_timer(now_ns)
                 self._obey()
                 if self._request is not None and follow.offer(self._dealer, [self._request]):
                     self._request = None
-        except zmq.ContextTerminated:
-            pass
         finally:
             self._sub.close()
             self._dealer.close()
+            self._context.term()
+            self._waker.close()
+            self._woken.close()
             self._board.close()
 
     def _timeout_ms(self) -> int | None:

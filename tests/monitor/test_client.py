@@ -16,6 +16,8 @@ from shardlog.crdt.errors import ConfigError, Unreachable
 from shardlog.crdt.replication.messages import Changes, HostStatus, SnapshotChunk
 from shardlog.crdt.wire import codec
 from shardlog.monitor import ABSENT, Cluster, connect
+from shardlog.monitor.board import Board
+from shardlog.monitor.client import Link
 from tests.helpers import eventually, free_pair
 from tests.monitor.server import Server
 
@@ -304,6 +306,21 @@ def test_close_ends_watches_and_threads_and_may_be_repeated(server: Server) -> N
     assert threads() == 0
     assert list(cluster.watch()) == []
     assert cluster["intents", "42", "host"] == "scraper-1"
+
+
+def test_close_does_not_wait_for_ever_for_a_thread_that_waits_for_a_lock(server: Server) -> None:
+    """A Ctrl-C may leave one locked: the program ends all the same."""
+    board = Board()
+    link = Link(server.url, board)
+    link.start()
+    assert board.wait(10)
+
+    def close_while_it_waits(_: object) -> None:
+        server.write("intents/43", {})
+        link.close()
+
+    board.read(close_while_it_waits)
+    eventually(lambda: threads() == 0)
 
 
 def test_forgotten_cluster_is_closed(server: Server) -> None:
