@@ -111,6 +111,8 @@ def leq(a: Amount, b: Amount) -> bool:
 
 def fits(total: Amount) -> bool:
     """Whether every part can be sent and stored. O(1)."""
+    if type(total) is int:
+        return total <= PART_MAX
     return max(lengthen(total)) <= PART_MAX
 
 

@@ -20,11 +20,20 @@ else:
     Value = Any  # msgspec decodes no union of str and bytes: the codec checks values by itself
 """What a register holds. A list holds the same, but no dict; a dict is only ever `{}`: presence."""
 
-Amount: TypeAlias = int | tuple[int, int, int, int]
-"""A counter's total, see `shardlog.crdt.counter`."""
-
 Natural: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """Times, sequences, versions and generations: what 63 bits hold."""
+
+Amount: TypeAlias = int | tuple[int, int, int, int]
+"""A counter's total, see `shardlog.crdt.counter`.
+
+The codec checks it: with a constraint on any of these msgspec 0.22 frees what it does not own.
+"""
+
+PATH_CHARACTERS_MAX = 32 << 10
+"""More than any shard's path has."""
+
+Path: TypeAlias = Annotated[str, msgspec.Meta(max_length=PATH_CHARACTERS_MAX)]
+"""The text of a path, see `shardlog.crdt.path`."""
 
 REGISTER: Literal[0] = 0
 COUNTER: Literal[1] = 1
@@ -36,9 +45,9 @@ FORGOTTEN: Literal[3] = 3
 class Write(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A register's newest write. `stamp` is wall-clock ns, strictly increasing per process."""
 
-    path: str
+    path: Path
     stamp: Natural
-    writer: int
+    writer: Natural
     value: Value
 
 
@@ -48,9 +57,9 @@ class Erase(msgspec.Struct, array_like=True, frozen=True, gc=False):
     A scalar is its own floor and needs none of these.
     """
 
-    path: str
+    path: Path
     stamp: Natural
-    writer: int
+    writer: Natural
 
 
 class Total(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -60,7 +69,7 @@ class Total(msgspec.Struct, array_like=True, frozen=True, gc=False):
     stamps of its first and its newest count.
     """
 
-    path: str
+    path: Path
     generation: Natural
     born: Natural
     last: Natural
@@ -73,7 +82,7 @@ class Retired(msgspec.Struct, array_like=True, frozen=True, gc=False):
     The generation is that of the total: one not above it is old news from then on.
     """
 
-    path: str
+    path: Path
     generation: Natural
 
 
@@ -84,7 +93,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `shardlog.crdt.entry`. `born` is known to the owner alone: it is not published.
     """
 
-    path: str
+    path: Path
     last: Natural
     amount: Amount
     base: Amount = 0
@@ -98,7 +107,7 @@ class Forgotten(msgspec.Struct, array_like=True, frozen=True, gc=False):
     What its counters showed is at the record's sibling `~` from this version on.
     """
 
-    record: str
+    record: Path
     cut: Natural
 
 
@@ -125,10 +134,11 @@ def item_bytes(item: Write | Erase | Total | Entry | Retired) -> int:
     >>> item_bytes(Write("a/b", 1, 0, "text"))
     57
     """
-    value = _value_bytes(item.value) if type(item) is Write else 36
-    if type(item) is Entry:
-        value += 46
-    return _value_bytes(item.path) + value + 40
+    path = item.path
+    size = 45 + (len(path) if path.isascii() else 4 * len(path))
+    if type(item) is Write:
+        return size + _value_bytes(item.value)
+    return size + (82 if type(item) is Entry else 36)
 
 
 def published(entry: Entry) -> tuple[str | Amount, ...]:

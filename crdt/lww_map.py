@@ -20,8 +20,8 @@ dominates, whatever the order of arrival, hence:
 
 and from that follow the two short cuts that make the merge one look-up and one comparison:
 a newer write to a path that exists can't be dominated from above, and a stored scalar is hidden iff
-anything at all is stored strictly below it. A scalar's floor is not stored apart from it until a
-newer `{}` takes its leaf.
+anything at all is stored strictly below it, which is noted for each leaf. A scalar's floor is not
+stored apart from it until a newer `{}` takes its leaf.
 
 A row that is forgotten is dropped, and what it had superseded or dominated in this map does not
 come back. So a map is what one replica's owner has; `shardlog.crdt.parts` joins several.
@@ -35,6 +35,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import msgspec
+
 from shardlog.crdt.path import ancestors
 from shardlog.crdt.path_index import PathIndex
 
@@ -42,14 +44,26 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from shardlog.crdt.delta import Value
+else:
+    Value = Any
 
 
-class Leaf(NamedTuple):
-    """The newest write at a path. `writer` is the full process id."""
+class Leaf(msgspec.Struct, gc=False):
+    """The newest write at a path. `writer` is the full process id.
+
+    `replica` names the one in whose part it is, see `shardlog.crdt.parts`; "" in a map alone. What
+    is newer there may be written into it: whoever wants to keep what it says takes its fields.
+    """
 
     stamp: int
     writer: str
     value: Value
+    replica: str = ""
+
+    @property
+    def mark(self) -> Mark:
+        """What orders it. O(1)."""
+        return self.stamp, self.writer
 
     @property
     def is_scalar(self) -> bool:
@@ -80,12 +94,14 @@ class LwwMap:
     ([], ['a/b', 'a'], 0)
     """
 
-    __slots__ = ("floors", "index", "leaves")
+    __slots__ = ("floors", "index", "leaves", "odd")
 
     def __init__(self) -> None:
         self.leaves: dict[str, Leaf] = {}
         self.floors: dict[str, Floor] = {}
         self.index = PathIndex()
+        self.odd: set[str] = set()
+        """The leaves that are `{}`, or strictly below which anything is stored: few."""
 
     def __len__(self) -> int:
         """How many leaves are stored."""
@@ -110,9 +126,9 @@ class LwwMap:
 
         O(1) where the path exists and nothing is below it, else O(depth + log n + dropped).
         """
-        stamp, writer, value = leaf
+        stamp, writer = mark = leaf.mark
         old = self.leaves.get(path)
-        scalar = type(value) is not dict
+        scalar = leaf.is_scalar
         if old is not None:
             if stamp < old.stamp or (stamp == old.stamp and writer <= old.writer):
                 # The leaf is old news, but below a newer `{}` its floor may not be.
@@ -122,26 +138,31 @@ class LwwMap:
             if not scalar:
                 if old.is_scalar:
                     self.floors[path] = Floor(old.stamp, old.writer)
+                    self.odd.add(path)
                 return [path]
-            if path in self.floors:
-                del self.floors[path]
-            if self.index.has_below(path):
-                return [path, *self._drop_below(path, (stamp, writer))]
-            return [path]
+            if path not in self.odd:
+                return [path]
+            self.floors.pop(path, None)
+            touched = [path, *self._drop_below(path, mark)]
+            self._note_odd(path)
+            return touched
         floor = self.floors.get(path)
-        if (floor is not None and floor > (stamp, writer)) or self._is_dominated(
-            path, (stamp, writer)
-        ):
+        above = self._leaves_above(path, mark)
+        if (floor is not None and floor > mark) or above is None:
             return []
         self.leaves[path] = leaf
+        touched = [path, *above]
         if floor is None:
             self.index.add(path)
+            self.odd.update(above)
         elif scalar:
             del self.floors[path]
-        touched = [path]
-        touched += (p for p in ancestors(path) if p in self.leaves)
-        if scalar and self.index.has_below(path):
-            touched += self._drop_below(path, (stamp, writer))
+        if self.index.has_below(path):
+            if scalar:
+                touched += self._drop_below(path, mark)
+            self._note_odd(path)
+        elif not scalar:
+            self.odd.add(path)
         return touched
 
     def join_floor(self, path: str, mark: Floor) -> list[str]:
@@ -150,40 +171,42 @@ class LwwMap:
         floor = self.floors.get(path)
         if floor is not None and floor >= mark:
             return []
-        if leaf is not None and leaf.is_scalar and leaf[:2] >= mark:
+        if leaf is not None and leaf.is_scalar and leaf.mark >= mark:
             return []
-        outranks = floor is not None or (leaf is not None and leaf[:2] < mark)
-        if not outranks and self._is_dominated(path, mark):
+        above = self._leaves_above(path, mark)
+        if above is None:
             return []
         touched = [*self._drop_below(path, mark), path]
         if leaf is None and floor is None:
             self.index.add(path)
-            touched += (p for p in ancestors(path) if p in self.leaves)
-        elif leaf is not None and leaf[:2] < mark:
-            del self.leaves[path]
+            self.odd.update(above)
+            touched += above
+        elif leaf is not None and leaf.mark < mark:
+            self._pop_leaf(path)
         self.floors[path] = mark
         return touched
 
-    def drop(self, path: str, marks: Collection[Mark]) -> list[Leaf | Floor]:
-        """Drop the leaf and the floor at a path if they bear one of these marks; what went.
+    def drop(self, path: str, marks: Collection[Mark]) -> bool:
+        """Drop the leaf and the floor at a path if they bear one of these marks; whether any did.
 
         O(1), O(depth + log n) where the path goes.
         """
-        dropped: list[Leaf | Floor] = []
         leaf, floor = self.leaves.get(path), self.floors.get(path)
-        if leaf is not None and leaf[:2] in marks:
-            dropped.append(self.leaves.pop(path))
-        if floor is not None and floor in marks:
-            dropped.append(self.floors.pop(path))
-        if dropped and not self.holds(path):
-            self.index.remove(path)
-        return dropped
+        drops_leaf = leaf is not None and leaf.mark in marks
+        drops_floor = floor is not None and floor in marks
+        if drops_leaf:
+            self._pop_leaf(path)
+        if drops_floor:
+            del self.floors[path]
+        if (drops_leaf or drops_floor) and not self.holds(path):
+            self._remove(path)
+        return drops_leaf or drops_floor
 
     def copy(self) -> LwwMap:
         """Another one with the same leaves and floors. O(n)."""
         copy = LwwMap()
         copy.leaves, copy.floors = self.leaves.copy(), self.floors.copy()
-        copy.index = self.index.copy()
+        copy.index, copy.odd = PathIndex(self.index), self.odd.copy()
         return copy
 
     def holds(self, path: str) -> bool:
@@ -199,7 +222,7 @@ class LwwMap:
     def marks(self, path: str) -> list[Mark]:
         """The marks of the leaf and of the floor at a path. O(1)."""
         leaf, floor = self.leaves.get(path), self.floors.get(path)
-        return [mark for mark in (leaf and leaf[:2], floor) if mark is not None]
+        return [mark for mark in (leaf.mark if leaf else None, floor) if mark is not None]
 
     def newest_at(self, path: str) -> int:
         """The newest stamp of the leaf and the floor at a path, 0 if there is none. O(1)."""
@@ -207,14 +230,14 @@ class LwwMap:
         return max(leaf.stamp if leaf else 0, floor.stamp if floor else 0)
 
     def compact(self) -> None:
-        """Give back the memory of what was dropped, see `PathIndex.compact`. O(n)."""
+        """Give back the memory of what was dropped: a dict that shrinks keeps its table. O(n)."""
         self.leaves, self.floors = dict(self.leaves), dict(self.floors)
-        self.index.compact()
+        self.odd = set(self.odd)
 
     def is_visible(self, path: str) -> bool:
         """Whether the leaf that is stored at `path` shows. O(1)."""
         leaf = self.leaves.get(path)
-        return leaf is not None and not (leaf.is_scalar and self.index.has_below(path))
+        return leaf is not None and not (leaf.is_scalar and path in self.odd)
 
     def floor_at(self, path: str) -> Floor:
         """The floor at exactly this path, a scalar's too, `NO_FLOOR` if there is none. O(1)."""
@@ -254,7 +277,8 @@ class LwwMap:
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """All that is stored, in one canonical order: equal maps give equal rows."""
         for path in self.index:
-            yield (path, self.leaves.get(path), self.floors.get(path))
+            leaf = self.leaves.get(path)
+            yield path, leaf and (leaf.stamp, leaf.writer, leaf.value), self.floors.get(path)
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless the map is in normal form. O(n x depth)."""
@@ -263,33 +287,59 @@ class LwwMap:
             leaf, floor = self.leaves.get(path), self.floors.get(path)
             if leaf is not None and floor is not None:
                 assert not leaf.is_scalar, f"{path}: a scalar beside a floor of its own"
-                assert leaf[:2] >= floor, f"{path}: a leaf under its own floor"
-            for mark in (leaf and leaf[:2], floor):
-                assert mark is None or not self._is_dominated(path, mark), f"{path}: dominated"
+                assert leaf.mark >= floor, f"{path}: a leaf under its own floor"
+            for mark in self.marks(path):
+                is_kept = self._leaves_above(path, mark) is not None
+                assert is_kept, f"{path}: dominated"
+        for path, leaf in self.leaves.items():
+            is_odd = not leaf.is_scalar or self.index.has_below(path)
+            assert is_odd == (path in self.odd), f"{path}: odd or not"
+        assert self.odd <= self.leaves.keys()
 
-    def _is_dominated(self, path: str, mark: tuple[int, str]) -> bool:
+    def _remove(self, path: str) -> None:
+        """Note that nothing is stored at a path any more. O(depth x log n)."""
+        self.index.remove(path)
+        for prefix in ancestors(path):
+            if prefix in self.odd:
+                self._note_odd(prefix)
+
+    def _note_odd(self, path: str) -> None:
+        if not self.leaves[path].is_scalar or self.index.has_below(path):
+            self.odd.add(path)
+        else:
+            self.odd.discard(path)
+
+    def _pop_leaf(self, path: str) -> None:
+        del self.leaves[path]
+        self.odd.discard(path)
+
+    def _leaves_above(self, path: str, mark: Mark) -> list[str] | None:
+        """The leaves at strict prefixes of a path; None if a floor there dominates the mark."""
+        above: list[str] = []
         for prefix in ancestors(path):
             leaf = self.leaves.get(prefix)
-            if leaf is not None and leaf.is_scalar and leaf[:2] >= mark:
-                return True
+            if leaf is not None:
+                if leaf.is_scalar and leaf.mark >= mark:
+                    return None
+                above.append(prefix)
             floor = self.floors.get(prefix)
             if floor is not None and floor >= mark:
-                return True
-        return False
+                return None
+        return above
 
-    def _drop_below(self, path: str, mark: tuple[int, str]) -> list[str]:
+    def _drop_below(self, path: str, mark: Mark) -> list[str]:
         """Drop what a floor at `path` dominates strictly below; the paths that lost something."""
         if not self.index.has_below(path):
             return []
         dropped: list[str] = []
         for p in list(self.index.below(path)):
             leaf, floor = self.leaves.get(p), self.floors.get(p)
-            if leaf is not None and leaf[:2] <= mark:
-                del self.leaves[p]
+            if leaf is not None and leaf.mark <= mark:
+                self._pop_leaf(p)
                 dropped.append(p)
             if floor is not None and floor <= mark:
                 del self.floors[p]
                 dropped.append(p)
-            if p not in self.leaves and p not in self.floors:
-                self.index.remove(p)
+            if not self.holds(p):
+                self._remove(p)
         return dropped

@@ -13,6 +13,8 @@ back. All of that lies at or below the row. So the row is taken out of the join,
 holds there is joined again; where the floor is lower then, so is all that is held below. What is
 joined already is joined without effect.
 
+The join holds no leaves of its own but those of the parts: a leaf that shows is one object in both.
+
 While one replica alone is known, as at its owner, its part is the join: nothing is kept twice.
 """
 
@@ -22,33 +24,35 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shardlog.crdt.lww_map import LwwMap
 from shardlog.crdt.path import ancestors, is_within
-from shardlog.crdt.path_index import PathIndex, PathList
+from shardlog.crdt.path_index import PathIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from shardlog.crdt.delta import Entry
     from shardlog.crdt.lww_map import Floor, Leaf, Mark
 
 
 class Part:
-    """What one replica's owner has: registers and floors, and where it counts.
+    """What one replica's owner has: registers and floors, and its entry wherever it counts.
 
-    Its counters' entries are in `State.cells`.
+    `counted` are the paths of the entries.
     """
 
-    __slots__ = ("alone", "counted", "map", "replica")
+    __slots__ = ("alone", "counted", "entries", "map", "replica")
 
-    def __init__(self, replica: str, map_: LwwMap, counted: PathList) -> None:
+    def __init__(self, replica: str, map_: LwwMap, counted: PathIndex) -> None:
         self.replica = replica
         self.map = map_
         self.counted = counted
+        self.entries: dict[str, Entry] = {}
         self.alone = (replica,)  # shared by all paths that nobody else holds
 
 
 class _Row(NamedTuple):
     """What is joined at a path; `floor` is its scalar's, too."""
 
-    leaf: Leaf | None
+    leaf: Mark | None
     erase: Floor | None
     floor: Floor
 
@@ -69,7 +73,7 @@ class Parts:
         if part is None:
             if self.of:
                 self._divide()
-                part = Part(replica, LwwMap(), PathList())
+                part = Part(replica, LwwMap(), PathIndex())
             else:
                 part = Part(replica, self.joined, self.counted)
             self.of[replica] = part
@@ -126,23 +130,25 @@ class Parts:
         return touched, lowered
 
     def rename(self, part: Part, replica: str) -> None:
-        """Make a part that is alone that of another replica. O(1)."""
+        """Make a part that is alone that of another replica. O(n)."""
         assert part.map is self.joined, "others know its holder by name"
         del self.of[part.replica]
         part.replica, part.alone = replica, (replica,)
+        for leaf in part.map.leaves.values():
+            leaf.replica = replica
         self.of[replica] = part
 
     def compact(self) -> None:
-        """Give back the memory of what was lost, see `PathIndex.compact`. O(n)."""
+        """Give back the memory of what was lost, see `LwwMap.compact`. O(n)."""
         for part in self.of.values():
+            part.entries = dict(part.entries)
             if part.map is not self.joined:
                 part.map.compact()
         self.joined.compact()
-        self.counted.compact()
         self._holders = dict(self._holders)
 
     def has_below(self, path: str) -> bool:
-        """Whether any part holds or counts anything strictly below a path. O(1)."""
+        """Whether any part holds or counts anything strictly below a path. O(log n)."""
         is_one = len(self.of) < 2
         held = self.joined.index if is_one else self._held
         return held.has_below(path) or self.counted.has_below(path)
@@ -162,14 +168,17 @@ class Parts:
         holders: dict[str, set[str]] = {}
         for replica, part in self.of.items():
             part.map.check_invariants()
+            assert list(part.counted) == sorted(part.entries)
             counted.update(part.counted)
             for path, leaf, floor in part.map.rows():
                 holders.setdefault(path, set()).add(replica)
                 if floor is not None:
                     straight.join_floor(path, floor)
                 if leaf is not None:
-                    straight.join_leaf(path, leaf)
+                    straight.write(path, *leaf)
         self.joined.check_invariants()
+        for path, leaf in self.joined.leaves.items():
+            assert self.of[leaf.replica].map.leaves[path] is leaf, f"{path}: whose leaf?"
         assert list(self.joined.rows()) == list(straight.rows()), "the join is not that of parts"
         assert list(self.counted) == sorted(counted)
         for path in holders.keys() | self._holders.keys():
@@ -180,7 +189,7 @@ class Parts:
         for part in self.of.values():
             if part.map is self.joined:
                 part.map = self.joined.copy()
-                part.counted = PathList(self.counted)
+                part.counted = PathIndex(self.counted)
                 self._note(part, self.joined.index)
 
     def _note(self, part: Part, paths: Iterable[str]) -> None:
@@ -202,7 +211,8 @@ class Parts:
 
     def _row(self, path: str) -> _Row:
         joined = self.joined
-        return _Row(joined.leaves.get(path), joined.floors.get(path), joined.floor_at(path))
+        leaf = joined.leaves.get(path)
+        return _Row(leaf.mark if leaf else None, joined.floors.get(path), joined.floor_at(path))
 
     def _rejoin(self, path: str) -> list[str]:
         """Join again what any part holds at a path; what looks different by it. O(holders)."""

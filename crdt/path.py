@@ -92,8 +92,7 @@ def key_texts(text: str) -> list[str]:
     return parts
 
 
-# A merge asks several times for those of one path, and all indexes keep the same texts so: a new
-# register takes an aggregator 8 us instead of 16 us, and 40 bytes less.
+# A merge asks several times for those of one path.
 @lru_cache(maxsize=256)
 def ancestors(text: str) -> tuple[str, ...]:
     r"""The strict prefixes of a path, nearest first. O(depth) slices.
@@ -104,7 +103,7 @@ def ancestors(text: str) -> tuple[str, ...]:
     prefixes: list[str] = []
     end = text.rfind("/")
     while end >= 0:
-        if not _is_escaped(text, end):
+        if text[end - 1 : end] != "\\" or not _is_escaped(text, end):
             prefixes.append(text[:end])
         end = text.rfind("/", 0, end)
     return tuple(prefixes)

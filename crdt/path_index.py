@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedList
-
-from shardlog.crdt.path import ancestors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-class PathList:
+class _Texts(SortedList[str]):
+    """A sorted list of lists, of each of which the last is known: two bisections find a place."""
+
+    _lists: list[list[str]]
+    _maxes: list[str]
+
+    def first_from(self, text: str) -> str:
+        """The first that does not sort before `text`, "" if there is none. O(log n)."""
+        at = bisect_left(self._maxes, text)
+        if at == len(self._maxes):
+            return ""
+        texts = self._lists[at]
+        return texts[bisect_left(texts, text)]
+
+
+class PathIndex:
     """A sorted set of path texts.
 
-    >>> paths = PathList(["ab", "a/b", "a/b/c"])
+    Nothing is kept for what lies above them: the texts of all prefixes, and how many paths are
+    below each, took some 100 bytes a path.
+
+    >>> paths = PathIndex(["ab", "a/b", "a/b/c"])
     >>> list(paths.below("a")), list(paths.after("a/b/c"))
     (['a/b', 'a/b/c'], ['ab'])
+    >>> paths.has_below("a"), paths.has_below("ab")
+    (True, False)
     """
 
     __slots__ = ("_paths",)
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
-        self._paths: SortedList[str] = SortedList(paths)
+        self._paths: _Texts = _Texts(paths)  # pyright: ignore[reportAttributeAccessIssue]
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -39,6 +58,11 @@ class PathList:
         """Remove a path that is there. O(log n)."""
         self._paths.remove(path)
 
+    def has_below(self, path: str) -> bool:
+        """Whether any path lies strictly below. O(log n)."""
+        top = f"{path}/"
+        return self._paths.first_from(top).startswith(top)
+
     def below(self, path: str) -> Iterator[str]:
         """The paths strictly below, in order. O(log n) to begin."""
         return self._paths.irange(f"{path}/", f"{path}0", inclusive=(True, False))
@@ -46,49 +70,3 @@ class PathList:
     def after(self, path: str | None) -> Iterator[str]:
         """The paths that sort behind `path`, all of them behind None. O(log n) to begin."""
         return self._paths.irange(path, None, inclusive=(False, True))
-
-
-class PathIndex(PathList):
-    """One that also knows which paths have something strictly below them.
-
-    >>> index = PathIndex()
-    >>> for path in ["a/b", "a/b/c", "ab"]: index.add(path)
-    >>> index.has_below("a"), index.has_below("ab")
-    (True, False)
-    """
-
-    __slots__ = ("_below",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._below: dict[str, int] = {}
-
-    def copy(self) -> PathIndex:
-        """Another one with the same paths. O(n)."""
-        copy = PathIndex()
-        copy._paths, copy._below = self._paths.copy(), self._below.copy()
-        return copy
-
-    def add(self, path: str) -> None:
-        """Add a path that is not there yet. O(depth + log n)."""
-        self._paths.add(path)
-        for prefix in ancestors(path):
-            self._below[prefix] = self._below.get(prefix, 0) + 1
-
-    def remove(self, path: str) -> None:
-        """Remove a path that is there. O(depth + log n)."""
-        self._paths.remove(path)
-        for prefix in ancestors(path):
-            left = self._below[prefix] - 1
-            if left:
-                self._below[prefix] = left
-            else:
-                del self._below[prefix]
-
-    def compact(self) -> None:
-        """Give back the memory of what was removed: a dict that shrinks keeps its table. O(n)."""
-        self._below = dict(self._below)
-
-    def has_below(self, path: str) -> bool:
-        """Whether any path lies strictly below. O(1)."""
-        return path in self._below

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from heapq import merge
+from bisect import bisect_right
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from shardlog.crdt import counter
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
     from shardlog.crdt.parts import Part
 
 
+_RUN = 500
+
+
 class Shown(NamedTuple):
     """What shows at a path: the value, what kind it is, and who said it when ("" for a counter)."""
 
@@ -87,17 +91,34 @@ class State:
         self._parts = Parts()
         self.parts: Mapping[str, Part] = self._parts.of
         self.map = self._parts.joined
-        self.cells: dict[str, dict[str, Entry]] = {}
+        self.counting: dict[str, tuple[str, ...]] = {}
+        """The replicas that count at each path; `entry` and `entries` say what."""
         self.versions: dict[str, int] = {}
-        self._cell_index = self._parts.counted
+        self._counted = self._parts.counted
         self._mixed = False
         self._touched: dict[str, int] = {}
         self._left: dict[str, int] = {}
+        self._has_left = False
         self._gone = 0
 
     def write(self, path: str, stamp: int, writer: str, value: Value) -> bool:
         """Merge a register's write; whether it was news. Complexity: `LwwMap.write`."""
-        return self._write(self._parts.part(self._replica), path, Leaf(stamp, writer, value))
+        part = self._parts.part(self._replica)
+        leaf = Leaf(stamp, writer, value, part.replica)
+        old = self.map.leaves.get(path)
+        # The short cut of `_join`, but others keep its own leaves: 0.5 us instead of 0.75 us.
+        if (
+            old is not None
+            and old.replica is part.replica
+            and stamp > old.stamp
+            and type(value) is not dict
+            and path not in self.map.odd
+            and not self._mixed
+        ):
+            part.map.leaves[path] = self.map.leaves[path] = leaf
+            self._touched[path] = 0
+            return True
+        return self._write(part, path, leaf)
 
     def erase(self, path: str, stamp: int, writer: str) -> bool:
         """Merge a floor; whether it was news. O(depth + log n + what is below)."""
@@ -120,7 +141,7 @@ class State:
         self._lose(part, lost)
         gone = dict.fromkeys(lost, cut)
         if any(ancestors(record)):
-            counted = [p for p in (record, *part.counted.below(record)) if self._counts(part, p)]
+            counted = [p for p in (record, *part.counted.below(record)) if p in part.entries]
             for path in counted:
                 self._remove(part, path)
                 gone[path] = cut
@@ -131,10 +152,10 @@ class State:
     def put(self, replica: str, entry: Entry) -> None:
         """Set a replica's entry: the caller answers for the order. O(1) where the path exists."""
         path = entry.path
-        cell = self.cells.get(path)
-        if cell is None or replica not in cell:
-            cell = self._new_cell(replica, path)
-        cell[replica] = entry
+        part = self._parts.part(replica)
+        if path not in part.entries:
+            self._begin(part, path)
+        part.entries[path] = entry
         self._touch(path, [path])
 
     def merge(self, fragment: Fragment) -> None:
@@ -178,7 +199,7 @@ class State:
         part = self._parts.part(replica)
         lost: dict[str, list[Mark]] = {}
         for path, leaf in part.map.leaves.items():
-            mark = leaf[:2]
+            mark = leaf.mark
             keeps_floor = not leaf.is_scalar or floors.get(path, NO_FLOOR) >= mark
             if leaves.get(path, NO_FLOOR) < mark or not keeps_floor:
                 lost[path] = [mark]
@@ -206,7 +227,8 @@ class State:
     def take_touched(self) -> list[str]:
         """The paths whose look may have changed since the last call, each once. O(their number)."""
         touched, self._touched = self._touched, {}
-        self._left = {path: cut for path, cut in touched.items() if cut}
+        self._left = {p: cut for p, cut in touched.items() if cut} if self._has_left else {}
+        self._has_left = False
         return list(touched)
 
     def shown(self, path: str) -> Shown | None:
@@ -215,18 +237,27 @@ class State:
 
     def paths(self, after: str | None = None) -> Iterator[str]:
         """All paths at which something is stored, sorted, behind `after`. O(log n) to begin."""
-        return _once(merge(self.map.index.after(after), self._cell_index.after(after)))
+        return _merged(self.map.index.after(after), self._counted.after(after))
 
     def at_and_below(self, top: str) -> list[str]:
         """The paths at and below `top` at which something is stored, sorted. O(log n + paths)."""
-        is_stored = top in self.map.leaves or top in self.map.floors or top in self.cells
-        below = _once(merge(self.map.index.below(top), self._cell_index.below(top)))
+        is_stored = top in self.map.leaves or top in self.map.floors or top in self.counting
+        below = _merged(self.map.index.below(top), self._counted.below(top))
         return [*([top] if is_stored else []), *below]
 
     def newest_at(self, path: str) -> int:
         """The newest stamp of all that is stored at a path, 0 if nothing is. O(replicas)."""
-        lasts = (entry.last for entry in self.cells.get(path, {}).values())
+        lasts = (entry.last for entry in self._entries(path))
         return max(self.map.newest_at(path), max(lasts, default=0))
+
+    def entry(self, replica: str, path: str) -> Entry | None:
+        """What a replica counts at a path. O(1)."""
+        part = self.parts.get(replica)
+        return None if part is None else part.entries.get(path)
+
+    def entries(self, path: str) -> dict[str, Entry]:
+        """What is counted at a path, by replica. O(such)."""
+        return {by: self.parts[by].entries[path] for by in self.counting.get(path, ())}
 
     @property
     def is_mixed(self) -> bool:
@@ -234,7 +265,7 @@ class State:
         return self._mixed
 
     def is_held_below(self, path: str) -> bool:
-        """Whether anybody holds anything strictly below a path. O(1)."""
+        """Whether anybody holds anything strictly below a path. O(log n)."""
         return self._parts.has_below(path)
 
     def held(self, top: str) -> Iterator[tuple[str, str]]:
@@ -242,7 +273,7 @@ class State:
         for path, replica in self._parts.holders(top):
             yield replica, path
         for path in self.counters(top):
-            for replica in self.cells[path]:
+            for replica in self.counting[path]:
                 yield replica, path
 
     def held_by(self, replica: str, top: str | None = None) -> list[str]:
@@ -251,13 +282,13 @@ class State:
         if part is None:
             return []
         if top is None:
-            return list(_once(merge(part.map.index, part.counted)))
-        counted = [p for p in (top, *part.counted.below(top)) if self._counts(part, p)]
-        return list(_once(merge(part.map.at_and_below(top), counted)))
+            return list(_merged(part.map.index, part.counted))
+        counted = [p for p in (top, *part.counted.below(top)) if p in part.entries]
+        return list(_merged(part.map.at_and_below(top), counted))
 
     def newest_of(self, replica: str, path: str) -> int:
         """The newest stamp that a replica has at a path, 0 if it has none. O(1)."""
-        entry = self.cells[path].get(replica) if path in self.cells else None
+        entry = self.entry(replica, path)
         return max(self.parts[replica].map.newest_at(path), entry.last if entry else 0)
 
     def moved(self, replica: str, path: str, to: str) -> Entry | None:
@@ -265,10 +296,10 @@ class State:
 
         O(depth).
         """
-        old = self.cells[path][replica]
+        old = self.parts[replica].entries[path]
         if not is_counted(old) or old.last <= self.map.floor_over(path):
             return None
-        there = self.cells.get(to, {}).get(replica) or Entry(to, 0, 0)
+        there = self.entry(replica, to) or Entry(to, 0, 0)
         floor = self.map.floor_over(to)
         return count_on(there, difference(old), (old.born, old.last), floor, old.last)
 
@@ -279,7 +310,7 @@ class State:
             stamp = self.parts[replica].map.newest_at(path)
             newest[replica] = max(newest.get(replica, 0), stamp)
         for path in self.counters(top):
-            for replica, entry in self.cells[path].items():
+            for replica, entry in self.entries(path).items():
                 newest[replica] = max(newest.get(replica, 0), entry.last)
         return newest
 
@@ -298,10 +329,8 @@ class State:
 
     def counters(self, top: str) -> list[str]:
         """The paths at and below `top` that have entries, sorted. O(log n + paths)."""
-        at = [top] if top in self.cells else []
-        if self._cell_index.has_below(top):
-            at += self._cell_index.below(top)
-        return at
+        at = [top] if top in self.counting else []
+        return [*at, *self._counted.below(top)]
 
     def rows(self, top: str | None = None) -> Iterator[tuple[str, Shown]]:
         """All that is visible at and below `top` (None: the root), sorted. O(log n + rows)."""
@@ -318,11 +347,11 @@ class State:
         """The sum of the visible counters that match. O(rows below the pattern's literal start)."""
         wanted = Pattern(pattern, collapsed=True)
         start = wanted.prefix
-        paths = [start, *self._cell_index.below(start)] if start else self._cell_index
+        paths = [start, *self._counted.below(start)] if start else self._counted
         total: Amount = 0
         for path in paths:
             if wanted.matches(path) and self._shown_counter(path) is not None:
-                total = counter.add(total, self._cell_amount(path))
+                total = counter.add(total, self._amount(path))
         return counter.value(total)
 
     def snapshot(
@@ -337,7 +366,7 @@ class State:
         part = self.parts.get(replica)
         if part is None:
             return self.fragment(replica, versions, iter(()), bytes_max)
-        paths = _once(merge(part.map.index.after(after), part.counted.after(after)))
+        paths = _merged(part.map.index.after(after), part.counted.after(after))
         return self.fragment(replica, versions, paths, bytes_max)
 
     def fragment(
@@ -348,35 +377,45 @@ class State:
         The second value is the last path taken, None if there was none left. O(fragment).
         """
         writers: dict[str, int] = {}
-        fragment = Fragment(replica, *versions, [], [], [], [])
+        writes: list[Write] = []
+        erases: list[Erase] = []
+        entries: list[Entry] = []
         last: str | None = None
         size = 0
         part = self.parts.get(replica)
         if part is None:
-            return fragment, None
+            return Fragment(replica, *versions, [], [], [], []), None
+        leaf_at, floor_at, entry_at = part.map.leaves.get, part.map.floors.get, part.entries.get
         for path in paths:
-            leaf, floor = part.map.leaves.get(path), part.map.floors.get(path)
-            for mark in (floor, leaf):
-                if mark is not None and mark.writer not in writers:
-                    writers[mark.writer] = len(writers)
-                    size += name_bytes(mark.writer)
-            if floor is not None:
-                index = writers[floor.writer]
-                fragment.erases.append(Erase(path, floor.stamp, index))
-                size += item_bytes(fragment.erases[-1])
+            leaf = leaf_at(path)
             if leaf is not None:
-                index = writers[leaf.writer]
-                fragment.writes.append(Write(path, leaf.stamp, index, leaf.value))
-                size += item_bytes(fragment.writes[-1])
-            entry = self.cells.get(path, {}).get(replica)
+                if leaf.writer not in writers:
+                    writers[leaf.writer] = len(writers)
+                    size += name_bytes(leaf.writer)
+                write = Write(path, leaf.stamp, writers[leaf.writer], leaf.value)
+                writes.append(write)
+                size += item_bytes(write)
+                if type(leaf.value) is not dict and not self._mixed:
+                    if size >= bytes_max:
+                        last = path
+                        break
+                    continue  # nothing else is there: two look-ups less of 0.1 us each
+            floor = floor_at(path)
+            if floor is not None:
+                if floor.writer not in writers:
+                    writers[floor.writer] = len(writers)
+                    size += name_bytes(floor.writer)
+                erase = Erase(path, floor.stamp, writers[floor.writer])
+                erases.append(erase)
+                size += item_bytes(erase)
+            entry = entry_at(path)
             if entry is not None:
-                fragment.entries.append(entry)
+                entries.append(entry)
                 size += item_bytes(entry)
             if size >= bytes_max:
                 last = path
                 break
-        fragment.writers.extend(writers)
-        return fragment, last
+        return Fragment(replica, *versions, list(writers), writes, erases, entries), last
 
     def digest(self) -> str:
         """A hash of the parts, as published, and their versions: equal iff they are. O(n)."""
@@ -386,7 +425,7 @@ class State:
             rows: list[object] = []
             if part is not None:
                 rows += part.map.rows()
-                rows += (published(self.cells[path][replica]) for path in part.counted)
+                rows += (published(part.entries[path]) for path in part.counted)
             version = self.versions.get(replica, 0)
             if version or rows:
                 said = repr((replica, version, rows))
@@ -396,9 +435,9 @@ class State:
     def check_invariants(self) -> None:
         """Raise AssertionError where the state contradicts itself. O(n x depth)."""
         self._parts.check_invariants()
-        assert list(self._cell_index) == sorted(self.cells)
-        held = [(path, replica) for replica, part in self.parts.items() for path in part.counted]
-        assert sorted(held) == sorted((p, by) for p, cell in self.cells.items() for by in cell)
+        assert list(self._counted) == sorted(self.counting)
+        held = [(path, replica) for replica, part in self.parts.items() for path in part.entries]
+        assert sorted(held) == sorted((p, by) for p, bys in self.counting.items() for by in bys)
         shown = [p for p, row in self.rows() if row.value != {} and not is_collapsed(p)]
         inner = {prefix for path, _ in self.rows() for prefix in ancestors(path)}
         assert not inner.intersection(shown), "something shows below a value that shows"
@@ -408,53 +447,66 @@ class State:
         part = self._parts.part(fragment.replica)
         for erase in fragment.erases:
             self._erase(part, erase.path, Floor(erase.stamp, writers[erase.writer]))
+        # What most merges are: a newer scalar where the part's own shows, and nothing is below. In
+        # the part and in the join alike it takes its place, and the leaf there is one and the same:
+        # so it is written into it. 0.38 us a leaf instead of 0.8 us, in a state of 20,000.
+        leaf_at, odd, touched = self.map.leaves.get, self.map.odd, self._touched
+        replica, mixed = part.replica, self._mixed
         for write in fragment.writes:
-            leaf = Leaf(write.stamp, writers[write.writer], write.value)
-            self._write(part, write.path, leaf)
+            path, stamp, value = write.path, write.stamp, write.value
+            old = leaf_at(path)
+            if (
+                old is not None
+                and old.replica is replica
+                and stamp > old.stamp
+                and type(value) is not dict
+                and path not in odd
+                and not mixed
+            ):
+                writer = writers[write.writer]
+                old.stamp, old.value = stamp, value
+                if old.writer is not writer:
+                    old.writer = writer
+                touched[path] = 0
+            else:
+                leaf = Leaf(stamp, writers[write.writer], value, replica)
+                self._write(part, path, leaf)
+                mixed = self._mixed
+        entries = part.entries
         for entry in fragment.entries:
-            self.put(fragment.replica, entry)
+            path = entry.path
+            if path in entries and not mixed:
+                entries[path] = entry
+                touched[path] = 0
+            else:
+                self.put(replica, entry)
+                mixed = self._mixed
 
     def _write(self, part: Part, path: str, leaf: Leaf) -> bool:
-        joined = self.map
-        old = joined.leaves.get(path)
-        # A newer scalar where the part's own shows, and nothing is below: in the part and in the
-        # join alike it takes its place. 0.55 us instead of 1.15 us; it is what most merges are.
-        if (
-            old is not None
-            and old is part.map.leaves.get(path)
-            and leaf.stamp > old.stamp
-            and type(leaf.value) is not dict
-            and type(old.value) is not dict
-            and not self._mixed
-            and not joined.index.has_below(path)
-        ):
-            part.map.leaves[path] = joined.leaves[path] = leaf
-            self._touched[path] = 0
-            return True
-        is_new = old is None
+        is_new = path not in self.map.leaves
         touched = self._parts.write(part, path, leaf)
         if touched:
-            if is_new and not self._mixed and self.cells:
+            if is_new and not self._mixed and self.counting:
                 self._mixed = self._meets_counter(path)
             self._touch(path, touched)
-            if leaf.is_scalar and self._cell_index.has_below(path):  # if a floor below a `{}`, too
-                self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
+            if leaf.is_scalar and self._counted.has_below(path):  # if a floor below a `{}`, too
+                self._touched.update(dict.fromkeys(self._counted.below(path), 0))
         return bool(touched)
 
     def _compact(self) -> None:
         """Give back the memory of what was forgotten, once that is 3 % of what is left."""
-        if 32 * self._gone > len(self.map.index) + len(self.cells):
+        if 32 * self._gone > len(self.map.index) + len(self.counting):
             self._gone = 0
             self._parts.compact()
-            self.cells = dict(self.cells)
+            self.counting = dict(self.counting)
 
     def _erase(self, part: Part, path: str, floor: Floor) -> bool:
         touched = self._parts.erase(part, path, floor)
         if touched:
-            if not self._mixed and self.cells:
-                self._mixed = any(p in self.cells for p in ancestors(path))
+            if not self._mixed and self.counting:
+                self._mixed = any(p in self.counting for p in ancestors(path))
             self._touch(path, touched)
-            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
+            self._touched.update(dict.fromkeys(self._counted.below(path), 0))
         return bool(touched)
 
     def _lose_all(self, part: Part, lost: Mapping[str, list[Mark]], counted: list[str]) -> None:
@@ -462,43 +514,42 @@ class State:
         gone = {path: max(marks)[0] for path, marks in lost.items()}
         self._lose(part, lost)
         for path in counted:
-            gone[path] = max(gone.get(path, 0), self.cells[path][part.replica].last)
+            gone[path] = max(gone.get(path, 0), part.entries[path].last)
             self._remove(part, path)
         self._touch_gone(gone)
 
     def _lose(self, part: Part, lost: Mapping[str, list[Mark]]) -> None:
         touched, lowered = self._parts.lose(part, lost)
         for path in touched:
-            if not self._mixed and self.cells and self.map.holds(path):
+            if not self._mixed and self.counting and self.map.holds(path):
                 self._mixed = self._meets_counter(path)
             self._touch(path, [path])
         for path in lowered:  # the floor may have hidden counters
-            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
+            self._touched.update(dict.fromkeys(self._counted.below(path), 0))
 
     def _remove(self, part: Part, path: str) -> None:
         self._touch(path, [path])  # as long as it is there, as it may hide what is below
-        cell = self.cells[path]
-        del cell[part.replica]
-        if part.counted is not self._cell_index:
+        del part.entries[path]
+        if part.counted is not self._counted:
             part.counted.remove(path)
-        if not cell:
-            del self.cells[path]
-            self._cell_index.remove(path)
+        others = tuple(by for by in self.counting[path] if by != part.replica)
+        if others:
+            self.counting[path] = others
+        else:
+            del self.counting[path]
+            self._counted.remove(path)
 
-    def _new_cell(self, replica: str, path: str) -> dict[str, Entry]:
-        """The cell of a path at which a replica has no entry yet. O(depth + log n)."""
-        part = self._parts.part(replica)
-        if part.counted is not self._cell_index:
+    def _begin(self, part: Part, path: str) -> None:
+        """Note that a replica counts at a path. O(depth + log n)."""
+        if part.counted is not self._counted:
             part.counted.add(path)
-        cell = self.cells.get(path)
-        if cell is None:
-            cell = self.cells[path] = {}
-            self._cell_index.add(path)
+        others = self.counting.get(path)
+        if others is None:
+            self.counting[path] = part.alone
+            self._counted.add(path)
             self._mixed = self._mixed or self._meets(path)
-        return cell
-
-    def _counts(self, part: Part, path: str) -> bool:
-        return part.replica in self.cells.get(path, {})
+        else:
+            self.counting[path] = (*others, part.replica)
 
     def _touch(self, path: str, touched: list[str]) -> None:
         """Note what may look different; where registers and counters meet, also above and below."""
@@ -506,25 +557,26 @@ class State:
             self._touched[p] = 0
         if not self._mixed:
             return
-        leaves, cells = self.map.leaves, self.cells
+        leaves, counting = self.map.leaves, self.counting
         for p in ancestors(path):
-            if p in leaves or p in cells:
+            if p in leaves or p in counting:
                 self._touched[p] = 0
         leaf = leaves.get(path)
-        if leaf is None or leaf.is_scalar or path in cells:  # `{}` hides nothing below it
+        if leaf is None or leaf.is_scalar or path in counting:  # `{}` hides nothing below it
             self._touched.update(dict.fromkeys(self.map.index.below(path), 0))
-            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))
+            self._touched.update(dict.fromkeys(self._counted.below(path), 0))
 
     def _touch_gone(self, gone: Mapping[str, int]) -> None:
         """Note that what was at these paths was forgotten, up to these stamps."""
         self._touched.update((path, cut) for path, cut in gone.items() if path in self._touched)
+        self._has_left = True
 
     def _meets_counter(self, path: str) -> bool:
         """Whether there is a counter at, above or below this path."""
         return (
-            path in self.cells
-            or self._cell_index.has_below(path)
-            or any(p in self.cells for p in ancestors(path))
+            path in self.counting
+            or self._counted.has_below(path)
+            or any(p in self.counting for p in ancestors(path))
         )
 
     def _meets(self, path: str) -> bool:
@@ -532,8 +584,8 @@ class State:
         return (
             path in self.map.leaves
             or self.map.index.has_below(path)
-            or self._cell_index.has_below(path)
-            or any(p in self.map.leaves or p in self.cells for p in ancestors(path))
+            or self._counted.has_below(path)
+            or any(p in self.map.leaves or p in self.counting for p in ancestors(path))
         )
 
     def _shown_register(self, path: str) -> Shown | None:
@@ -548,7 +600,7 @@ class State:
         return Shown(REGISTER, leaf.value, leaf.stamp, leaf.writer)
 
     def _shown_counter(self, path: str) -> Shown | None:
-        if path not in self.cells:
+        if path not in self.counting:
             return None
         last = self._last(path)
         if last <= self.map.floor_over(path):
@@ -565,30 +617,38 @@ class State:
             above = (p for p in ancestors(path) if not goes_on or not is_collapsed(p))
             if any(self._last(p) > last for p in above):
                 return None
-        return Shown(COUNTER, counter.value(self._cell_amount(path)), last, "")
+        return Shown(COUNTER, counter.value(self._amount(path)), last, "")
 
-    def _cell_amount(self, path: str) -> Amount:
+    def _amount(self, path: str) -> Amount:
         """The sum of the entries at a path that no floor hides."""
         floor = self.map.floor_over(path)
         total: Amount = 0
-        for entry in self.cells[path].values():
+        for entry in self._entries(path):
             if entry.last > floor and is_counted(entry):
                 total = counter.add(total, difference(entry))
         return total
 
     def _last(self, path: str) -> int:
         """The newest count that its owner has not erased, 0 if there is none."""
-        entries = self.cells.get(path, {}).values()
+        entries = self._entries(path)
         return max((entry.last for entry in entries if is_counted(entry)), default=0)
 
+    def _entries(self, path: str) -> list[Entry]:
+        return [self.parts[by].entries[path] for by in self.counting.get(path, ())]
+
     def _last_below(self, path: str) -> int:
-        return max((self._last(p) for p in self._cell_index.below(path)), default=0)
+        return max((self._last(p) for p in self._counted.below(path)), default=0)
 
 
-def _once(paths: Iterable[str]) -> Iterator[str]:
-    """Sorted paths without the repetitions."""
-    previous = None
-    for path in paths:
-        if path != previous:
-            yield path
-        previous = path
+def _merged(these: Iterable[str], others: Iterable[str]) -> Iterator[str]:
+    """The sorted union of what is sorted, each path once; some is read ahead. O(1) a path."""
+    # 0.06 us a path, and 0.9 us by heapq.merge: runs are sorted already, and sorted as one.
+    these, others = iter(these), iter(others)
+    left, right = list(islice(these, _RUN)), list(islice(others, _RUN))
+    while left and right:
+        upto = min(left[-1], right[-1])
+        at_left, at_right = bisect_right(left, upto), bisect_right(right, upto)
+        yield from dict.fromkeys(sorted(left[:at_left] + right[:at_right]))
+        left = left[at_left:] or list(islice(these, _RUN))
+        right = right[at_right:] or list(islice(others, _RUN))
+    yield from chain(left, these, right, others)

@@ -92,7 +92,7 @@ class Departed:
 
     def _forget(self, replica: str, record: Record, cut: int) -> None:
         for path in [] if record.keeps_counters else self._state.counters(record.path):
-            if replica in self._state.cells[path]:
+            if replica in self._state.counting[path]:
                 moved = self._state.moved(replica, path, collapsed(path, record.path))
                 if moved is not None and counter.fits(moved.amount):
                     self._state.put(replica, moved)

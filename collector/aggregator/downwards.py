@@ -199,7 +199,7 @@ class Downwards:
     def _look_for_floors(self, dirty: dict[tuple[str, str], None]) -> None:
         """Pass down what lies over these paths, or is there and lies over others."""
         state = self._state
-        joined, parts, cells, is_mixed = state.map, state.parts, state.cells, state.is_mixed
+        joined, parts, is_mixed = state.map, state.parts, state.is_mixed
         floored = {_head(path) for path in joined.floors}
         tops = dict.fromkeys(self._erased)
         for replica, path in dirty:
@@ -208,7 +208,7 @@ class Downwards:
                 continue
             own = part.map
             is_own = own.leaves.get(path) is joined.leaves.get(path) and path not in own.floors
-            if not is_own or (path in cells and (is_mixed or _is_within(path, floored))):
+            if not is_own or (path in state.counting and (is_mixed or _is_within(path, floored))):
                 self._look_above(replica, path)
             if state.is_held_below(path):
                 tops[path] = None
@@ -265,7 +265,7 @@ class Downwards:
         part = self._state.parts.get(replica)
         if part is None or part.map.newest_floor(path) >= floor:
             return False
-        entry = self._state.cells.get(path, {}).get(replica)
+        entry = self._state.entry(replica, path)
         if entry is not None and entry.reset < floor.stamp:
             return True
         return is_erase and any(mark <= floor for mark in part.map.marks(path))

@@ -21,7 +21,17 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from shardlog.crdt.delta import Amount, Erase, Fragment, Natural, Retired, Total, Value, Write
+from shardlog.crdt.delta import (
+    Amount,
+    Erase,
+    Fragment,
+    Natural,
+    Path,
+    Retired,
+    Total,
+    Value,
+    Write,
+)
 from shardlog.crdt.path import root_key
 
 LANES = 64
@@ -78,7 +88,7 @@ class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `writer` is an index into the writers of the message, -1 where nobody is named.
     """
 
-    path: str
+    path: Path
     kind: Literal[0, 1, 2, 3]
     value: Value
     stamp: Natural
@@ -206,7 +216,7 @@ class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
 class RecordClock(msgspec.Struct, array_like=True, frozen=True):
     """The newest stamp that anybody has in a record: nobody forgets a part of it before that."""
 
-    record: str
+    record: Path
     stamp: Natural
 
 

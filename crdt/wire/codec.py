@@ -41,15 +41,16 @@ from shardlog.crdt.wire.schema import (
     HEARTBEAT_TOPIC,
     ITEM_BYTES_MAX,
     NAME_BYTES_MAX,
-    PATH_CHARACTERS_MAX,
     PATH_KEYS_MAX,
     TEXT_CHARACTERS_MAX,
     VERSION,
     Message,
+    ReportOutline,
 )
 
 _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
+_outline = msgspec.msgpack.Decoder(ReportOutline)
 _stream = msgspec.msgpack.Decoder(Delta | Heartbeat | SnapshotChunk)
 _request = msgspec.msgpack.Decoder(SnapshotRequest)
 _above = msgspec.msgpack.Decoder(SnapshotRequest | PassDown)
@@ -57,6 +58,9 @@ _below = msgspec.msgpack.Decoder(SnapshotChunk | Heard | SnapshotRequest | Roste
 _twin = msgspec.msgpack.Decoder(SnapshotChunk | Roster)
 _HEAD = bytes([VERSION])
 _SCALARS = (type(None), bool, int, float, str, bytes)
+_FIXED = frozenset([type(None), bool, int, float])
+_SHORT = ITEM_BYTES_MAX // 8
+"""Of so many characters a text is small enough at any path."""
 
 T = TypeVar("T")
 
@@ -83,15 +87,27 @@ def decode_report(frame: bytes) -> Report:
             or `malformed`.
     """
     report = _decode(_report, frame)
-    for write in report.writes:
-        _check_write(write, writers=1)
+    _check_paths(
+        [w.path for w in report.writes],
+        [e.path for e in report.erases],
+        [t.path for t in report.totals],
+        [r.path for r in report.retired],
+    )
+    _check_writes(report.writes, 1)
     _check_erases(report.erases, 1)
-    for total in report.totals:
-        _check_counter(total)
-    for retired in report.retired:
-        _check_path(retired.path)
+    _check_amounts(report.totals)
     _check_amount(report.counted, "what it counted")
     return report
+
+
+def decode_outline(frame: bytes) -> ReportOutline | None:
+    """The outline of a report; None if it can't be had, or is none. O(size)."""
+    if len(frame) > FRAME_BYTES_MAX or frame[:1] != _HEAD:
+        return None
+    try:
+        return _outline.decode(memoryview(frame)[1:])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def decode_published(frame: bytes) -> StreamMessage:
@@ -118,8 +134,7 @@ def decode_from_above(frame: bytes) -> SnapshotRequest | PassDown:
     """What a parent asks, or passes down. O(size). Raises as `decode_report`."""
     message: SnapshotRequest | PassDown = _decode(_above, frame)
     if isinstance(message, PassDown):
-        for clock in message.clocks:
-            _check_path(clock.record)
+        _check_paths([c.record for c in message.clocks], [f.path for f in message.floors])
         _check_erases(message.floors, len(message.writers))
         _check_members(message.members)
     return message
@@ -170,7 +185,8 @@ def _require(condition: bool, what: str) -> None:
 
 def _check_names(*names: str) -> None:
     for name in names:
-        _require(len(name.encode()) <= NAME_BYTES_MAX, f"a name of {len(name)} characters")
+        if 4 * len(name) > NAME_BYTES_MAX:
+            _require(len(name.encode()) <= NAME_BYTES_MAX, f"a name of {len(name)} characters")
 
 
 def _check_stream(message: StreamMessage) -> None:
@@ -184,45 +200,62 @@ def _check_stream(message: StreamMessage) -> None:
             _check_members(message.members)
         body = message.body
         if isinstance(body, Changes):
-            for row in body.rows:
-                _check_row(row, len(body.writers))
+            _check_paths([row.path for row in body.rows])
+            _check_rows(body.rows, len(body.writers))
         else:
-            for write in body.writes:
-                _check_write(write, len(body.writers))
+            _check_paths(
+                [w.path for w in body.writes],
+                [e.path for e in body.erases],
+                [e.path for e in body.entries],
+                [f.record for f in body.forgotten],
+            )
+            _check_writes(body.writes, len(body.writers))
             _check_erases(body.erases, len(body.writers))
-            for forgotten in body.forgotten:
-                _check_path(forgotten.record)
+            _check_amounts(body.entries)
             for entry in body.entries:
-                _check_counter(entry)
-                is_base = counter.is_amount(entry.base) and counter.leq(entry.base, entry.amount)
-                _require(is_base, f"base at {entry.path!r}")
+                if entry.base != 0:
+                    is_base = counter.is_amount(entry.base) and counter.leq(
+                        entry.base, entry.amount
+                    )
+                    _require(is_base, f"base at {entry.path!r}")
 
 
-def _check_path(path: str) -> None:
-    # Slashes within keys count too, at first: this is the short way out for nearly all paths.
-    if path.count("/") >= PATH_KEYS_MAX or len(path) > PATH_CHARACTERS_MAX:
-        _require(len(path) <= PATH_CHARACTERS_MAX, f"a path of {len(path)} characters")
-        keys = 1 + sum(1 for _ in ancestors(path))
-        _require(keys <= PATH_KEYS_MAX, f"a path of {keys} keys")
-    if "\\" in path or "*" in path:
-        try:
-            canonical = path_text(path_keys(path)) == path
-        except ConfigError as error:
-            raise RemoteProtocolError("malformed", str(error)) from error
-        _require(canonical, f"path {path!r}")
+# Nearly all that is decoded is plain. So these ask of all at once, or in few words, what is a
+# reason to look at one closely: 0.1 us an item instead of 0.75 us.
 
 
-def _check_write(write: Write, writers: int) -> None:
-    _check_path(write.path)
-    _require(0 <= write.writer < writers, "writer")
-    _require(_is_value(write.value), f"value at {write.path!r}")
-    _require(item_bytes(write) <= ITEM_BYTES_MAX, f"a value too large at {write.path!r}")
+def _check_paths(*groups: list[str]) -> None:
+    paths = [path for group in groups for path in group]
+    text = "\n".join(paths)
+    if "\\" in text or "*" in text:
+        for path in paths:
+            _check_escapes(path)
+    for path in [path for path in paths if len(path) >= PATH_KEYS_MAX]:
+        if path.count("/") >= PATH_KEYS_MAX:  # slashes within keys count too, at first
+            keys = 1 + len(ancestors(path))
+            _require(keys <= PATH_KEYS_MAX, f"a path of {keys} keys")
+
+
+def _check_escapes(path: str) -> None:
+    try:
+        canonical = path_text(path_keys(path)) == path
+    except ConfigError as error:
+        raise RemoteProtocolError("malformed", str(error)) from error
+    _require(canonical, f"path {path!r}")
+
+
+def _check_writes(writes: list[Write], writers: int) -> None:
+    for write in writes:
+        value = write.value
+        if type(value) not in _FIXED and (type(value) is not str or len(value) > _SHORT):
+            _require(_is_value(value), f"value at {write.path!r}")
+            _require(item_bytes(write) <= ITEM_BYTES_MAX, f"a value too large at {write.path!r}")
+        if write.writer >= writers:
+            raise RemoteProtocolError("malformed", "writer")
 
 
 def _check_erases(erases: list[Erase], writers: int) -> None:
-    for erase in erases:
-        _check_path(erase.path)
-        _require(0 <= erase.writer < writers, "writer")
+    _require(all(erase.writer < writers for erase in erases), "writer")
 
 
 def _check_members(members: list[Member]) -> None:
@@ -230,15 +263,19 @@ def _check_members(members: list[Member]) -> None:
         _check_names(member.replica, member.host)
 
 
-def _check_row(row: Row, writers: int) -> None:
-    _check_path(row.path)
-    _require(-1 <= row.writer < writers, "writer")
-    _require(_is_value(row.value), f"value at {row.path!r}")
+def _check_rows(rows: list[Row], writers: int) -> None:
+    for row in rows:
+        if not -1 <= row.writer < writers:
+            raise RemoteProtocolError("malformed", "writer")
+        if type(row.value) not in _SCALARS:
+            _require(_is_value(row.value), f"value at {row.path!r}")
 
 
-def _check_counter(item: Total | Entry) -> None:
-    _check_path(item.path)
-    _check_amount(item.amount, f"amount at {item.path!r}")
+def _check_amounts(items: list[Total] | list[Entry]) -> None:
+    for item in items:
+        amount = item.amount
+        if type(amount) is not int or not 0 <= amount <= counter.PART_MAX:
+            _check_amount(amount, f"amount at {item.path!r}")
 
 
 def _check_amount(amount: Amount, what: str) -> None:

@@ -8,6 +8,9 @@ heartbeats, which everybody subscribes to.
 
 from __future__ import annotations
 
+import msgspec
+
+from shardlog.crdt.delta import Natural
 from shardlog.crdt.replication.messages import (
     Delta,
     Heard,
@@ -37,8 +40,37 @@ NAME_BYTES_MAX = 255
 TEXT_CHARACTERS_MAX = 1000
 """What a node says for people, as why a count may be too low."""
 PATH_KEYS_MAX = 64
-PATH_CHARACTERS_MAX = 32 << 10
-"""More than any shard's path has. An index holds all prefixes of a path."""
+"""More than any shard's path has: to merge at a path is to look at all its prefixes."""
+
+
+class Place(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where an item is, whatever it says: the first field of each kind."""
+
+    path: str
+
+
+class PlainWrite(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A `Write` of a value that is neither `{}` nor bytes nor a list."""
+
+    path: str
+    stamp: int
+    writer: int
+    value: None | bool | int | float | str
+
+
+class ReportOutline(msgspec.Struct, array_like=True, frozen=True, tag="report"):
+    """A `Report` without what its items say. Only one with plain writes alone can be read so."""
+
+    process: str
+    sequence: Natural
+    sent_ns: Natural
+    final: bool
+    writes: list[PlainWrite]
+    erases: list[Place]
+    totals: list[Place]
+    follows: Natural = 0
+    retired: list[Place] = []
+
 
 Message = (
     Report

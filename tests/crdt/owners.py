@@ -132,25 +132,25 @@ class Owner:
         self.state.versions[self.replica] = self.version
 
     def _count(self, path: str, amount: Amount, stamp: int) -> None:
-        old = self.state.cells.get(path, {}).get(self.replica) or Entry(path, 0, 0)
+        old = self.state.entry(self.replica, path) or Entry(path, 0, 0)
         floor = self.state.map.floor_over(path)
         entry = count_on(old, amount, (stamp, stamp), floor, max(stamp, old.last))
         self.state.put(self.replica, entry)
 
     def _reset(self, top: str) -> None:
         for path in self.state.counters(top):
-            old = self.state.cells[path][self.replica]
+            old = self.state.entries(path)[self.replica]
             self.state.put(self.replica, reset_by(old, self.state.map.floor_over(path)))
 
     def _forget(self, record: str, cut: int) -> None:
         moved: list[Entry] = []
         if any(ancestors(record)):
             for path in self.state.counters(record):
-                old = self.state.cells[path][self.replica]
+                old = self.state.entries(path)[self.replica]
                 if is_counted(old) and old.last > self.state.map.floor_over(path):
                     to = collapsed(path, record)
                     self._count(to, difference(old), old.last)
-                    moved.append(self.state.cells[to][self.replica])
+                    moved.append(self.state.entries(to)[self.replica])
         self._pieces.append(([Forgotten(record, cut)], moved))
         self.state.forget(self.replica, record, cut)
 

@@ -234,10 +234,10 @@ def test_floor_and_newest_below_are_those_of_all_that_is_stored(
         over = below = 0
         for at, (leaf, floor) in rows.items():
             at_keys = path_keys(at)
-            stamps = [mark.stamp for mark in (leaf, floor) if mark is not None]
+            stamps = [mark[0] for mark in (leaf, floor) if mark is not None]
             if at_keys == keys[: len(at_keys)]:
-                floors = [floor] if leaf is None or leaf.value == {} else [leaf]
-                over = max([over, *(mark.stamp for mark in floors if mark is not None)])
+                floors = [floor] if leaf is None or leaf[2] == {} else [leaf]
+                over = max([over, *(mark[0] for mark in floors if mark is not None)])
             elif keys == at_keys[: len(keys)]:
                 below = max([below, *stamps])
 

@@ -46,7 +46,7 @@ MAP = [
     ),
     Mutant(
         "the tie by writer is ignored by floors",
-        "if leaf is not None and leaf[:2] <= mark:",
+        "if leaf is not None and leaf.mark <= mark:",
         "if leaf is not None and leaf.stamp <= mark[0]:",
     ),
     Mutant(
@@ -61,48 +61,48 @@ MAP = [
     ),
     Mutant(
         "`{}` is hidden by what is below it",
-        "not (leaf.is_scalar and self.index.has_below(path))",
-        "not self.index.has_below(path)",
+        "not (leaf.is_scalar and path in self.odd)",
+        "path not in self.odd",
     ),
     Mutant(
         "visibility is decided by what is visible",
-        "not (leaf.is_scalar and self.index.has_below(path))",
+        "not (leaf.is_scalar and path in self.odd)",
         "not (leaf.is_scalar and any(map(self.is_visible, self.index.below(path))))",
     ),
     Mutant(
         "a hidden scalar is dropped, and its floor with it",
-        """        touched += (p for p in ancestors(path) if p in self.leaves)
-        if scalar""",
-        """        for p in [p for p in ancestors(path) if p in self.leaves]:
+        "        touched = [path, *above]\n",
+        """        touched = [path, *above]
+        for p in touched[1:]:
             if self.leaves[p].is_scalar:
-                del self.leaves[p]
-                self.index.remove(p)
-        if scalar""",
+                self._pop_leaf(p)
+                self._remove(p)
+""",
     ),
     Mutant(
         "an erase takes a newer `{}` along",
-        "elif leaf is not None and leaf[:2] < mark:",
+        "elif leaf is not None and leaf.mark < mark:",
         "elif leaf is not None:",
     ),
     Mutant(
         "a late write passes the floor at its own path",
-        "(floor is not None and floor > (stamp, writer)) or self._is_dominated(",
-        "self._is_dominated(",
+        "(floor is not None and floor > mark) or above is None",
+        "above is None",
     ),
     Mutant(
         "a late write passes the scalars above it",
-        "if leaf is not None and leaf.is_scalar and leaf[:2] >= mark:\n                return True",
-        "if False:\n                return True",
+        "if leaf.is_scalar and leaf.mark >= mark:\n                    return None",
+        "if False:\n                    return None",
     ),
     Mutant(
         "a late write passes the floors above it",
-        "if floor is not None and floor >= mark:\n                return True",
-        "if False:\n                return True",
+        "if floor is not None and floor >= mark:\n                return None",
+        "if False:\n                return None",
     ),
     Mutant(
         "a scalar hides nothing older below it",
-        "            touched += self._drop_below(path, (stamp, writer))",
-        "            pass",
+        "                touched += self._drop_below(path, mark)",
+        "                pass",
     ),
 ]
 
@@ -116,19 +116,24 @@ VERSIONS = [
 STATE = [
     Mutant(
         "entries add up instead of replacing one another",
-        "        cell[replica] = entry\n",
-        "        old = cell[replica].amount if replica in cell else 0\n"
+        "        part.entries[path] = entry\n",
+        "        old = part.entries[path].amount if path in part.entries else 0\n"
         "        amount = counter.add(old, entry.amount)\n"
-        "        cell[replica] = Entry(path, entry.last, amount)\n",
+        "        part.entries[path] = Entry(path, entry.last, amount)\n",
+    ),
+    Mutant(
+        "a counter's short cut passes over what it meets",
+        "if path in entries and not mixed:",
+        "if path in entries:",
     ),
     Mutant(
         "an erase below a counter is no meeting",
-        "self._mixed = any(p in self.cells for p in ancestors(path))",
+        "self._mixed = any(p in self.counting for p in ancestors(path))",
         "pass",
     ),
     Mutant(
         "a register below a counter is no meeting",
-        "            or any(p in self.cells for p in ancestors(path))\n",
+        "            or any(p in self.counting for p in ancestors(path))\n",
         "",
     ),
     Mutant(
@@ -164,24 +169,22 @@ STATE = [
     Mutant(
         "an erase does not name the counters below it",
         "            self._touch(path, touched)\n"
-        "            self._touched.update(dict.fromkeys(self._cell_index.below(path), 0))\n",
+        "            self._touched.update(dict.fromkeys(self._counted.below(path), 0))\n",
         "            self._touch(path, touched)\n",
     ),
     Mutant(
         "what is above is not named",
-        "for p in ancestors(path):\n            if p in leaves or p in cells:",
-        "for p in ():\n            if p in leaves or p in cells:",
+        "for p in ancestors(path):\n            if p in leaves or p in counting:",
+        "for p in ():\n            if p in leaves or p in counting:",
     ),
 ]
 
 SNAPSHOT = [
-    Mutant(
-        "floors stay at home", "fragment.erases.append(Erase(path, floor.stamp, index))", "continue"
-    ),
+    Mutant("floors stay at home", "                erases.append(erase)\n", ""),
     Mutant(
         "the entries of others are taken along",
-        "self.cells.get(path, {}).get(replica)",
-        "next(iter(self.cells.get(path, {}).values()), None)",
+        "entry = entry_at(path)",
+        "entry = next(iter(self._entries(path)), None)",
     ),
 ]
 
@@ -278,12 +281,12 @@ PRODUCT = [
     ),
     Mutant(
         "the short cut is taken where another's value shows",
-        "            and old is part.map.leaves.get(path)\n",
+        "                and old.replica is replica\n",
         "",
     ),
     Mutant(
         "the short cut passes over what is below",
-        "            and not joined.index.has_below(path)\n",
+        "                and path not in odd\n",
         "",
     ),
     Mutant(
@@ -293,7 +296,7 @@ PRODUCT = [
     ),
     Mutant(
         "what comes back meets no counter",
-        "if not self._mixed and self.cells and self.map.holds(path):",
+        "if not self._mixed and self.counting and self.map.holds(path):",
         "if False:",
     ),
 ]

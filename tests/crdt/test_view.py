@@ -49,7 +49,7 @@ def test_what_is_forgotten_at_once_fits_into_frames_however_much_it_is() -> None
     for i in range(10_000):
         state.put("east", Entry(f"r/{i}-{'x' * 200}/n", 2, 1))
     state.take_touched()
-    for path in list(state.cells):
+    for path in list(state.counting):
         state.forget("east", path.removesuffix("/n"), 2)
     state.put("east", Entry("r/~/n", 2, 10_000))
     frames = [encode_published(p.message) for p in view_of(state).publish(state.take_touched())]
