@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from shardlog.crdt.lww_map import Floor, Leaf
 
 
+STEP = 2
+"""By so many versions a fragment with counts, or a run, is above what was before it.
+
+The one between is that of registers that were told, and not stored before the run ended.
+"""
+
+
 class Line(NamedTuple):
     """How far a process was heard without a hole, and the highest generation that it retired.
 
@@ -110,7 +117,8 @@ class Restored:
     replaces: tuple[str, ...] = ()
     """These three as in `Identity`."""
     runs: tuple[tuple[str, int], ...] = ()
-    """The latest runs of the replica, in order, and the version at which each opened the store."""
+    """The latest runs of the replica, in order, and the version up to which what was told by the
+    time that each opened the store may be in it: one above what it held, see STEP."""
 
 
 @dataclass(frozen=True, slots=True)

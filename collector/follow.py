@@ -29,12 +29,15 @@ import errno
 import random
 import socket as os_socket
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import zmq
 
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.wire.schema import FRAME_BYTES_CUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Context: TypeAlias = "zmq.Context[zmq.Socket[bytes]]"
 Socket: TypeAlias = "zmq.Socket[bytes]"
@@ -44,6 +47,11 @@ FRAMES_MAX = 256
 """How many messages a shell takes from one socket before it looks at the others."""
 BATCH_BYTES = 4 << 20
 """Or after how many bytes of them, if they are large: it holds this much and one frame at most."""
+
+REPORTS_MAX = 2048
+REPORTS_BYTES = 16 << 20
+"""How many reports a collector takes at once, and how many bytes; it joins them as they come. It
+takes some 50 ms, as long as a busy process gathers what it says."""
 
 REPORTS_HWM = 100
 PUBLISH_UP_HWM = 200
@@ -148,15 +156,21 @@ def dealer_connect(context: Context, address: str, routing_id: bytes | None = No
 
 def drain(socket: Socket, frames_max: int = FRAMES_MAX) -> list[bytes]:
     """What has arrived on a socket whose messages are single frames; never waits."""
-    frames: list[bytes] = []
+    return list(arrived(socket, frames_max, BATCH_BYTES))
+
+
+def arrived(socket: Socket, frames_max: int, bytes_max: int) -> Iterator[bytes]:
+    """As `drain`, one at a time: for who keeps less than the frames."""
     size = 0
     try:
-        while len(frames) < frames_max and size < BATCH_BYTES:
-            frames.append(socket.recv(zmq.NOBLOCK))
-            size += len(frames[-1])
+        for _ in range(frames_max):
+            frame = socket.recv(zmq.NOBLOCK)
+            yield frame
+            size += len(frame)
+            if size >= bytes_max:
+                return
     except zmq.Again:
         pass
-    return frames
 
 
 def drain_multipart(socket: Socket, messages_max: int = FRAMES_MAX) -> list[list[bytes]]:

@@ -16,7 +16,7 @@ import secrets
 import sqlite3
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Closed, Line, Restored, SavedSums
+from shardlog.collector.batch import STEP, Closed, Line, Restored, SavedSums
 from shardlog.collector.database import Database
 from shardlog.collector.schema import STEPS
 from shardlog.crdt.counter import Mark, lengthen, shorten
@@ -104,7 +104,7 @@ class Store:
                 [
                     (
                         path,
-                        *((leaf[0], leaf[1], encode_value(leaf[2])) if leaf else (None,) * 3),
+                        *((*leaf.mark, encode_value(leaf.value)) if leaf else (None,) * 3),
                         *(floor or (None, None)),
                     )
                     for path, leaf, floor in batch.registers
@@ -138,7 +138,8 @@ class Store:
                     (*identity, " ".join(replaces)),
                 )
                 db.execute("delete from run")
-                _note_run(db, batch.identity.replica)
+                first_run = (batch.identity.replica, batch.version)
+                db.execute("insert into run (epoch, opened) values (?, ?)", first_run)
         self._unnoted = None
 
     def close(self) -> None:
@@ -153,7 +154,8 @@ def _name_replica(db: sqlite3.Connection) -> None:
 
 
 def _note_run(db: sqlite3.Connection, epoch: str) -> None:
-    db.execute("insert into run (epoch, opened) select ?, version from replica", (epoch,))
+    db.execute("insert into run (epoch, opened) select ?, version + 1 from replica", (epoch,))
+    db.execute("update replica set version = version + ?", (STEP,))
     db.execute("delete from run where number <= (select max(number) from run) - ?", (RUNS_MAX,))
 
 

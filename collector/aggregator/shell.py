@@ -41,6 +41,8 @@ from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from shardlog.collector.aggregator.config import AggregatorConfig
 
 log = logging.getLogger("shardlog.aggregator")
@@ -124,33 +126,37 @@ class _Shell:
         self._poller.register(stop, zmq.POLLIN)
         while True:
             wait_ns = self._machine.next_timer_ns() - time.time_ns()
-            if stop in dict(
+            ready = dict(
                 self._poller.poll(follow.wait_ms(wait_ns, self._config.heartbeat_interval_ms))
-            ):
+            )
+            if stop in ready:
                 say_stopping()
                 return
             now_ns = time.time_ns()
-            self._receive(now_ns)
+            self._receive(ready, now_ns)
             self._machine.handle_timer(now_ns)
             for effect in self._machine.take_effects():
                 self._obey(effect)
 
-    def _receive(self, now_ns: int) -> None:
-        for frame in follow.drain(self._sub):
-            self._hear_stream(frame, now_ns)
-        for peer, *rest in follow.drain_multipart(self._ask):
-            self._hear_child(peer, rest[-1] if rest else b"", now_ns)
+    def _receive(self, ready: Container[object], now_ns: int) -> None:
+        if self._sub in ready:
+            for frame in follow.drain(self._sub):
+                self._hear_stream(frame, now_ns)
+        if self._ask in ready:
+            for peer, *rest in follow.drain_multipart(self._ask):
+                self._hear_child(peer, rest[-1] if rest else b"", now_ns)
         for peer_address, twin in self._twins.items():
-            for frame in follow.drain(twin):
+            for frame in follow.drain(twin) if twin in ready else ():
                 self._hear_twin(peer_address, frame, now_ns)
         for channel, publisher in self._publishers.items():
-            for subscription in follow.drain(publisher):
+            for subscription in follow.drain(publisher) if publisher in ready else ():
                 if subscription[:1] == b"\x01":
                     self._machine.subscribed(channel, now_ns)
-        for peer, *rest in follow.drain_multipart(self._answer):
-            self._hear_monitor(peer, rest[-1] if rest else b"", now_ns)
+        if self._answer in ready:
+            for peer, *rest in follow.drain_multipart(self._answer):
+                self._hear_monitor(peer, rest[-1] if rest else b"", now_ns)
         for address, dealer in self._up_answers.items():
-            for frame in follow.drain(dealer):
+            for frame in follow.drain(dealer) if dealer in ready else ():
                 self._hear_parent(address, frame, now_ns)
 
     def _hear_child(self, peer: bytes, frame: bytes, now_ns: int) -> None:

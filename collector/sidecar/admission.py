@@ -84,7 +84,7 @@ class Admission:
         if record is not None and not record.keeps_counters:  # no limit refuses what collapses
             is_erased = total.last <= self._state.map.floor_over(path)
             return path if is_erased else collapsed(path, record.path)
-        if path in self._state.cells or self._has_room(path, process, now_ns):
+        if path in self._state.counting or self._has_room(path, process, now_ns):
             return path
         return None
 
@@ -108,7 +108,7 @@ class Admission:
     def _has_room(self, path: str, process: str, now_ns: int) -> bool:
         # What shardlog itself keeps has as much room again, so that users don't keep it out.
         room = self._paths_max * (2 if path.startswith(f"{RESERVED}/") else 1)
-        if len(self._state.map.index) + len(self._state.cells) < room:
+        if len(self._state.map.index) + len(self._state.counting) < room:
             return True
         detail = f"{self._paths_max} paths are held, {path!r} of {blade_of(process)} is one more"
         self._refuse("paths", detail, now_ns)

@@ -97,9 +97,8 @@ class Forgetting:
         self._dirty_clocks = dict(clocks) | self._dirty_clocks
 
     def is_old(self, path: str, stamp: int, now_ns: int) -> Record | None:
-        """The record for which a stamp is too old, None if there is none. O(len + rules)."""
-        record = self._retention.record_of(path)
-        return record if record is not None and stamp + record.duration_ns < now_ns else None
+        """The record for which a stamp is too old, None if there is none. O(1) if it is new."""
+        return self._retention.record_before(path, stamp, now_ns)
 
     def sweep(self, now_ns: int) -> Iterator[Piece]:
         """Forget what is due. O(1) if nothing is, else O(rows of what may be x log records)."""

@@ -107,6 +107,12 @@ class Ledger:
         """Whether anything is to be persisted now; a line that only moved goes with the next."""
         return self._is_dirty
 
+    @property
+    def has_counts(self) -> bool:
+        """Whether anything is to be persisted but lines, and which replica it is."""
+        rows = (self._dirty_marks, self._dirty_entries, self._gone, self._ended, self._dirty_closed)
+        return any(rows) or self._dirty_identity is not None or self.sums.is_dirty
+
     def knows(self, process: str) -> bool:
         """Whether a process was heard, or seen alive, and is not closed. O(1)."""
         return process in self.lines
@@ -122,10 +128,15 @@ class Ledger:
             if self._may_be_counted(process):
                 self._owed[process] = Acknowledge(process, 0)
 
-    def hear(self, process: str, sequence: int) -> None:
-        """A report of a process has come: its first may set its baseline. O(1)."""
+    def hear(self, report: Report) -> None:
+        """A report of a process has come: its first may set its baseline. O(1).
+
+        What its connection sent before it ends with what it follows.
+        """
+        process = report.process
         if process in self._first:
             return
+        sequence = min(report.sequence, report.follows + 1) if report.follows else report.sequence
         self._first[process] = sequence
         line = self.lines.get(process, UNHEARD)
         if self._may_be_counted(process) and not line.baseline:
@@ -161,7 +172,7 @@ class Ledger:
         if more and not self.add(to or path, more, total.born, total.last, now_ns):
             self.refuse(process, total)
             return False
-        entry = self._state.cells.get(path, {}).get(self.replica)
+        entry = self._state.entry(self.replica, path)
         path = path if entry is None else entry.path  # one text for all processes
         self.sums.hear(process, total, more, to or path)
         self.marks.setdefault(process, {})[path] = self._dirty_marks[process, path] = mark
@@ -189,8 +200,8 @@ class Ledger:
 
     def add(self, path: str, more: Amount, born: int, last: int, now_ns: int) -> bool:
         """Add to the replica's own entry; False if the sum is too large to be kept. O(depth)."""
-        old = self._state.cells.get(path, {}).get(self.replica) or Entry(path, 0, 0)
-        entry = count_on(old, more, (born, last), self._state.map.floor_over(path), now_ns)
+        old = self._state.entry(self.replica, path) or Entry(path, 0, 0)
+        entry = count_on(old, more, (born, last), self._floor_over(path), now_ns)
         if not counter.fits(entry.amount):
             return False
         self._put(entry)
@@ -199,7 +210,7 @@ class Ledger:
     def reset(self, top: str) -> None:
         """A floor at `top` is new: what was counted below it shows no more. O(rows below)."""
         for path in self._state.counters(top):
-            old = self._state.cells[path].get(self.replica)
+            old = self._state.entry(self.replica, path)
             if old is not None:
                 entry = reset_by(old, self._state.map.floor_over(path))
                 if entry is not old:
@@ -216,10 +227,8 @@ class Ledger:
         self._gone[path] = None
         self._is_dirty = True
         self._dirty_entries.pop(path, None)
-        old, moved = (
-            self._state.cells[path][self.replica],
-            self._state.moved(self.replica, path, to),
-        )
+        old = self._state.entries(path)[self.replica]
+        moved = self._state.moved(self.replica, path, to)
         self.sums.remove(old, shows=moved is not None)
         if moved is None:
             return None
@@ -288,7 +297,7 @@ class Ledger:
         """
         replaces = dict.fromkeys((*self.identity.replaces, *lost))
         self._gone |= dict.fromkeys(
-            path for path, cell in self._state.cells.items() if self.replica in cell
+            path for path, by in self._state.counting.items() if self.replica in by
         )
         self._dirty_entries = {}
         self._state.succeed(successor)
@@ -359,8 +368,17 @@ class Ledger:
         """Whether a replica that was lost may have heard of a process."""
         return 0 < self.identity.lost_ns >= started_ns(process)
 
+    def _floor_over(self, path: str) -> int:
+        """The newest stamp of a floor at or above a path, 0 if there is none. O(depth) at most."""
+        state = self._state
+        # Where no register is at or above a counter and nothing is erased, there is none: most of
+        # what is counted costs half of what it does with the search.
+        if path in state.counting and not state.map.floors and not state.is_mixed:
+            return 0
+        return state.map.floor_over(path)
+
     def _put(self, entry: Entry) -> None:
-        self.sums.put(self._state.cells.get(entry.path, {}).get(self.replica), entry)
+        self.sums.put(self._state.entry(self.replica, entry.path), entry)
         self._state.put(self.replica, entry)
         self._dirty_entries[entry.path] = entry
         self._gone.pop(entry.path, None)

@@ -5,11 +5,13 @@ Theory of operation. The collector's store is one replica of the cluster's count
 `Presence` knows who is there, `Forgetting` what is due, `Notes` are the collector's own words,
 `Outlet` tells those who follow.
 
-Reports are taken in one after the other; `take_effects` closes the batch. Its effects are to be
-obeyed in order: Persist (one transaction: marks, lines, closed ids, entries and registers, those
-that are gone too) BEFORE Publish, so that nothing is seen that a restart would take back, and
-Answer last, so that a snapshot holds nothing that was not published. Lead comes behind Persist, but
-does not wait for its success: what goes on in memory alone is to be written above as well.
+Reports are taken in one after the other, those that waited joined (`join`); `take_effects` closes
+the batch. Its effects are to be obeyed in order: Persist (one transaction: marks, lines, closed
+ids, entries and registers, those that are gone too) BEFORE Publish, so that no count is seen that a
+restart would take back. A fragment of registers alone is published before that, as it need not wait
+for the disk: `shardlog.collector.sidecar.outlet` says why a restart may take it back. Answer comes
+last, so that a snapshot holds nothing that was not published. Lead comes behind Persist, but does
+not wait for its success: what goes on in memory alone is to be written above as well.
 
 Whether Persist succeeded is told at once, before anything more is handed in. `persisted` returns
 what is due from then on, to be obeyed: Acknowledge, which lets a process forget what it sent, and
@@ -36,7 +38,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shardlog.collector.batch import Acknowledge, Lead, Name, Persist, Remove, Restored
+from shardlog.collector.batch import (
+    STEP,
+    Acknowledge,
+    Lead,
+    Name,
+    Persist,
+    Remove,
+    Restored,
+)
 from shardlog.collector.sidecar.admission import Admission
 from shardlog.collector.sidecar.forgetting import Forgetting, Piece
 from shardlog.collector.sidecar.leads import Leads
@@ -150,7 +160,7 @@ class Sidecar:
         if self._has_ended(process):
             self.refuse("closed", f"{process!r} has ended, and is heard again", now_ns)
             return
-        self._ledger.hear(process, report.sequence)
+        self._ledger.hear(report)
         self._notes.say(self._presence.hear(report, now_ns), now_ns)
         for erase in report.erases:
             if self._admission.item(erase, process, now_ns) and self.state.erase(
@@ -271,12 +281,16 @@ class Sidecar:
         self._beat("serve", now_ns)
 
     def take_effects(self) -> list[SidecarEffect]:
-        """Close the batch: Persist, Name, Lead, Publish, Answer; Log last. O(what changed)."""
+        """Close the batch: Persist, Name, Lead, Publish, Answer; Log last. O(what changed).
+
+        Publish of registers alone comes before Persist.
+        """
         request = self._outlet.went_back()
         if request is not None:
             self._notes.lost(
                 f"{self._config.store} went back in time: version {request.version} of "
-                f"{self.replica} is known, it held {self._outlet.left_by(request.run)}"
+                f"{self.replica} is known, it had told no more than "
+                f"{self._outlet.left_by(request.run)}"
             )
             self._succeed((self.replica,), WENT_BACK)
         if not self._has_swept:
@@ -286,7 +300,11 @@ class Sidecar:
         self._dirty_registers.update(dict.fromkeys(touched))
         self._forgetting.watch(touched)
         pieces, self._pieces = self._pieces, []
-        fragments = list(self._outlet.fragments(pieces, touched))
+        step = STEP if pieces or self._ledger.has_counts else 1
+        fragments = list(self._outlet.fragments(pieces, touched, step))
+        is_early = step == len(fragments) == 1
+        if is_early:
+            effects += self._outlet.publish(fragments, touched)
         clocks, members = self._forgetting.take_dirty_clocks(), self._members.take_dirty()
         if fragments or self._ledger.is_dirty or self._dirty_registers or clocks or members:
             leaves, floors = self.state.map.leaves, self.state.map.floors
@@ -298,15 +316,17 @@ class Sidecar:
             self._is_to_name = False
             effects.append(Name((self.replica, *self._ledger.identity.replaces)))
         effects += self._leads.take_effects()
-        effects += self._outlet.take_effects(fragments, touched)
+        if not is_early:
+            effects += self._outlet.publish(fragments, touched)
+        effects += self._outlet.take_effects()
         effects += self._notes.take_logs()
         return effects
 
     def check_invariants(self) -> None:
         """Raise AssertionError where state or sums contradict themselves. O(n x depth)."""
         self.state.check_invariants()
-        cells = self.state.cells.values()
-        self._ledger.sums.check_invariants(cell[self.replica] for cell in cells)
+        part = self.state.parts.get(self.replica)
+        self._ledger.sums.check_invariants(part.entries.values() if part else ())
         assert not self._ledger.is_dirty, "a batch is open"
 
     def _restore(self, restored: Restored, now_ns: int) -> None:
@@ -315,7 +335,7 @@ class Sidecar:
             if floor is not None:
                 self.state.erase(path, *floor)
             if leaf is not None:
-                self.state.write(path, *leaf)
+                self.state.write(path, *leaf.mark, leaf.value)
                 keys = path_keys(path)
                 if keys[:2] == (RESERVED, "presence") and keys[4:] == ("status",):
                     process = str(keys[3])

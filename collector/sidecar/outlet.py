@@ -1,10 +1,16 @@
 """What a collector says to those who follow: its stream upwards, and its own view for monitors.
 
-The version of its replica counts the fragments that it published. A store that was once further
+The version of its replica rises with each fragment that it published. A store that was once further
 went back in time: whoever asks for a snapshot says how far it knows the replica, by which run. What
 is beyond the version at which the next run opened the store is no more in it. To compare with the
 version of now would be wrong: the store has gone on since. A run that the store does not know began
 after the copy was made, and is compared with the first that it knows.
+
+A fragment of registers alone is told before it is stored, and is one version; only one at a time
+is. So an end between the two leaves followers one version ahead, and is no loss of a store: a run
+opens the store at one above what that holds, and goes on at two, so that no version is ever that of
+two contents. What may have counts is two versions, and is told once it is stored: whoever was told
+of counts that the store does not have is further ahead than that.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from shardlog.collector.batch import STEP
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.replication.messages import Answer, Confirm, Heard, HostStatus, Publish
 from shardlog.crdt.replication.publisher import Publisher
@@ -55,8 +62,8 @@ class Outlet:
         self._bytes_max = bytes_max
         self._epoch = epoch
         self._interval_ms = config.heartbeat_interval_ms
-        self.version = state.versions[replica] = version
-        self._runs = (*runs, (epoch, version))
+        self.version = state.versions[replica] = version + STEP
+        self._runs = (*runs, (epoch, version + 1))
         self._up = Publisher(replica, epoch, lanes=1, interval_ms=self._interval_ms)
         self._view = (
             View(state, replica, epoch, interval_ms=self._interval_ms, bytes_max=bytes_max)
@@ -133,29 +140,32 @@ class Outlet:
         elif self._view is not None:
             self._beats["serve"] = self._view.heartbeat(now_ns, [status], refused)
 
-    def fragments(self, pieces: Iterable[Piece], touched: list[str]) -> Iterator[Fragment]:
-        """What changed, in fragments of which each is one version: first what is forgotten."""
+    def fragments(
+        self, pieces: Iterable[Piece], touched: list[str], step: int
+    ) -> Iterator[Fragment]:
+        """What changed, in fragments, each so many versions: first what is forgotten."""
         for forgotten, entries in pieces:
-            version, self.version = self.version, self.version + 1
+            version, self.version = self.version, self.version + step
             self._state.versions[self._replica] = self.version
             yield Fragment(self._replica, version, self.version, [], [], [], entries, forgotten)
         paths = iter(touched)
         more = bool(touched)
         while more:
-            versions = (self.version, self.version + 1)
+            versions = (self.version, self.version + step)
             fragment, last = self._state.fragment(self._replica, versions, paths, self._bytes_max)
             more = last is not None
             if fragment.writes or fragment.erases or fragment.entries:
                 self.version = self._state.versions[self._replica] = fragment.to_version
                 yield fragment
 
-    def take_effects(
-        self, fragments: Sequence[Fragment], touched: list[str]
-    ) -> Iterator[Publish | Answer | Confirm]:
-        """The fragments, what shows differently, the beats, and then the answers."""
+    def publish(self, fragments: Iterable[Fragment], touched: list[str]) -> Iterator[Publish]:
+        """The fragments, and what shows differently."""
         yield from (Publish("up", self._up.delta(0, fragment)) for fragment in fragments)
         if self._view is not None:
             yield from self._view.publish(touched)
+
+    def take_effects(self) -> Iterator[Publish | Answer | Confirm]:
+        """The beats, and then the answers."""
         yield from self._beats.values()
         yield from (self._answer(*request) for request in self._requests)
         yield from (Confirm(peer, Heard(number)) for peer, number in self._heard.items())

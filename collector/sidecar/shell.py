@@ -23,6 +23,7 @@ from shardlog.collector.service import (
     say_stopping,
     stop_requests,
 )
+from shardlog.collector.sidecar.joining import join
 from shardlog.collector.sidecar.life import LifeFolder
 from shardlog.collector.sidecar.machine import Sidecar, SidecarEffect
 from shardlog.collector.sidecar.owner import sole_owner
@@ -37,6 +38,8 @@ from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from shardlog.collector.sidecar.config import SidecarConfig
 
 MS = 1_000_000
@@ -158,7 +161,7 @@ class _Shell:
                 drained_ns = time.monotonic_ns() + DRAIN_MS * MS
                 ended_ns = time.monotonic_ns() + DRAIN_MS_MAX * MS
             now_ns = time.time_ns()
-            if self._receive(now_ns):
+            if self._receive(ready, now_ns):
                 drained_ns = time.monotonic_ns() + DRAIN_MS * MS
             self._look_after_socket()
             if self._watch is not None:
@@ -175,28 +178,31 @@ class _Shell:
             watch.look(time.time_ns(), time.monotonic_ns(), is_drained=True)
             self._obey_all()
 
-    def _receive(self, now_ns: int) -> int:
-        """Hand all that has arrived to the machine; how many reports there were."""
-        frames = follow.drain(self._pull)
-        for frame in frames:
-            try:
-                self._machine.receive(codec.decode_report(frame), now_ns)
-            except RemoteProtocolError as error:
-                self._machine.refuse(error.reason, f"a report: {error}", now_ns)
+    def _receive(self, ready: Container[object], now_ns: int) -> bool:
+        """Hand all that has arrived on these to the machine; whether there were reports."""
+        has_reports = False
+        if self._pull in ready:
+            frames = follow.arrived(self._pull, follow.REPORTS_MAX, follow.REPORTS_BYTES)
+            for report in join(frames):
+                has_reports = True
+                if isinstance(report, RemoteProtocolError):
+                    self._machine.refuse(report.reason, f"a report: {report}", now_ns)
+                else:
+                    self._machine.receive(report, now_ns)
         for channel, publisher in self._publishers.items():
-            for subscription in follow.drain(publisher):
+            for subscription in follow.drain(publisher) if publisher in ready else ():
                 if subscription[:1] == b"\x01":
                     self._machine.subscribed(channel, now_ns)
         for address, dealer in self._answerers.items():
-            for frame in follow.drain(dealer):
+            for frame in follow.drain(dealer) if dealer in ready else ():
                 self._hear_parent(address, frame, now_ns)
-        if self._config.serve:
+        if self._config.serve and self._router in ready:
             for peer, *rest in follow.drain_multipart(self._router):
                 self._hear_monitor(peer, rest[-1] if rest else b"", now_ns)
-        while self._monitor.poll(0):
+        while self._monitor in ready and self._monitor.poll(0):
             recv_monitor_message(self._monitor)
             self._machine.note("disconnects", now_ns)
-        return len(frames)
+        return has_reports
 
     def _open_answerers(self) -> None:
         """Be known to the aggregators by the name of the replica."""

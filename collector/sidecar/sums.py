@@ -187,6 +187,10 @@ class Sums:
             return
         entries = self._collapsed if is_collapsed(new.path) else self._here
         if old is not None:
+            was, now = old.amount, new.amount
+            if isinstance(was, int) and isinstance(now, int) and old.base == new.base == 0:
+                entries.shown[0] += now - was  # as nearly all are: 0.4 us instead of 1.4 us
+                return
             entries.put(old, -1)
         entries.put(new, 1)
 
@@ -259,6 +263,11 @@ class Sums:
         ]
         found.sort(key=lambda row: counter.lengthen(row.missing), reverse=True)
         return found[:NAMED_MAX]
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether anything is to be persisted."""
+        return bool(self._dirty or self._dirty_refused)
 
     def take_dirty(self) -> SavedSums:
         """What is to be persisted since the last call. O(its rows)."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from shardlog.collector.aggregator.config import AggregatorConfig
 from shardlog.collector.aggregator.machine import Aggregator
-from shardlog.collector.batch import Acknowledge, Name, Persist, Remove
+from shardlog.collector.batch import STEP, Acknowledge, Name, Persist, Remove
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import REGISTER
@@ -169,10 +169,16 @@ class World:
         if self.has_untold_exits:
             fate = "kept"  # the known anomaly of exit files
         effects = self.machine.take_effects()
-        if self.disk_works and self.rng.random() < 0.5:
-            for effect in effects:
-                if isinstance(effect, Persist):
+        for effect in effects[: self.rng.randint(0, len(effects))]:
+            match effect:
+                case Persist() if self.disk_works:
                     self._write(effect)
+                case Persist():
+                    self.is_behind = True
+                case Publish("up", message):
+                    self._tell(message)
+                case _:
+                    pass
         if fate == "lost":
             self.store = self._new_store()
         elif fate == "copy" and self.copies:
@@ -183,7 +189,7 @@ class World:
         known = (a.state.versions.get(restored.replica, 0) for a in self.aggregators)
         is_named = self.is_named and self.named[:1] != (restored.replica,)
         if not is_named and (fate == "copy" or self.is_behind):
-            self.is_unnoticed |= max(known) <= restored.version
+            self.is_unnoticed |= max(known) <= restored.version + 1
         self.disk_works = True
         self.is_behind = False
         self.has_untold_exits = False
@@ -267,7 +273,10 @@ class World:
         replica, batches, runs = self.store
         epoch = self._name("run")
         restored = replace(stored(batches, replica), runs=tuple(runs))
-        runs.append((epoch, restored.version))
+        runs.append((epoch, restored.version + 1))
+        batches.append(
+            Persist(restored.version + STEP, (), (), (), watermark_ns=restored.watermark_ns)
+        )
         return Sidecar(
             SidecarConfig(listen="ipc:///c", to=("ipc:///l",), host="node-1", store="/s"),
             restored,
@@ -297,8 +306,7 @@ class World:
                 case Name(replicas):
                     self.named = replicas
                 case Publish("up", message):
-                    for index in range(2):
-                        self._hear(index, message)
+                    self._tell(message)
                 case Answer("up", peer, message):
                     self._hear(int(peer), message)
                 case Log(text):
@@ -328,6 +336,10 @@ class World:
         self.is_behind = False
         if batch.identity is not None:
             runs[:] = [(batch.identity.replica, batch.version)]
+
+    def _tell(self, message: StreamMessage) -> None:
+        for index in range(2):
+            self._hear(index, message)
 
     def _hear(self, index: int, message: StreamMessage) -> None:
         if not self.cut[index] and self.rng.random() >= self.loss:

@@ -92,7 +92,7 @@ def test_an_erase_on_one_host_resets_the_counts_of_all(
     tree.heal()
     assert tree.aggregators[-1].state.total(TOTAL) == tree.counted - before
     for sidecar in tree.sidecars:
-        (entry,) = sidecar.state.cells["intents/1/n"].values()
+        (entry,) = sidecar.state.entries("intents/1/n").values()
         assert entry.base
         assert "intents/1" in sidecar.state.map.floors
 

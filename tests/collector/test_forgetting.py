@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shardlog.collector.batch import Persist, Restored
+from shardlog.collector.batch import STEP, Persist, Restored
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import FORGOTTEN, Erase, Forgotten, Fragment, Retired, Total, Write
 from shardlog.crdt.replication.messages import (
@@ -46,6 +46,7 @@ def pass_time(machine: Sidecar, seconds: int, start: int = 0) -> list[Any]:
 def followed(effects: list[Any]) -> State:
     """The state of who has heard all of this."""
     state = State()
+    state.versions["replica-1"] = STEP
     for delta in deltas(effects, "up"):
         assert isinstance(delta.body, Fragment)
         state.merge(delta.body)
@@ -69,7 +70,7 @@ def test_a_record_is_forgotten_whole_and_its_counts_go_on() -> None:
     effects += pass_time(machine, 1, 11)
     assert machine.state.at_and_below("intents/1") == []
     assert machine.state.total("intents/*/n") == machine.state.total("intents/~/n") == 5
-    assert machine.state.cells["intents/~/n"]["replica-1"].base == 0
+    assert machine.state.entries("intents/~/n")["replica-1"].base == 0
     follower = followed(effects)
     assert follower.digest() == machine.state.digest()
     (body,) = [d.body for d in deltas(effects, "up") if getattr(d.body, "forgotten", [])]
@@ -96,7 +97,7 @@ def test_who_counts_on_makes_the_record_reappear_with_what_is_new() -> None:
     effects = pass_time(machine, 12)
     batches = [effect for effect in effects if isinstance(effect, Persist)]
     machine = forgetful(stored(batches, "replica-1"))
-    assert "intents/1/n" not in machine.state.cells
+    assert "intents/1/n" not in machine.state.counting
     at = NOW + 12 * SECOND
     machine.receive(report(Total("intents/1/n", 1, NOW, at, 7)), at)
     assert machine.state.total("intents/1/n") == 2
@@ -283,6 +284,7 @@ def test_no_total_of_a_monitor_goes_down_between_two_messages(node: str) -> None
         changes += [delta.body for batch in effects for delta in deltas(batch, "serve")]
     else:
         state = State()
+        state.versions["replica-1"] = STEP
         view = View(state, "node", "epoch", interval_ms=1000, bytes_max=1000)
         for batch in effects:
             for delta in deltas(batch, "up"):
@@ -425,7 +427,7 @@ def stored_rows(state: State) -> list[object]:
             path,
             state.map.leaves.get(path),
             state.map.floors.get(path),
-            {**state.cells.get(path, {})},
+            state.entries(path),
         )
         for path in state.paths()
         if not path.endswith("/heard")
@@ -503,4 +505,5 @@ def test_a_floor_that_a_parent_passes_down_takes_what_was_counted_before_it() ->
     assert "elsewhere" not in machine.state.map.floors
     batches = [effect for effect in effects if isinstance(effect, Persist)]
     again = forgetful(stored(batches, "replica-1"))
+    again.state.versions["replica-1"] -= STEP
     assert again.state.digest() == machine.state.digest()

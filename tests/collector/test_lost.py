@@ -71,7 +71,7 @@ LEDGER = [
         "the old entries are added to the new replica",
         "        self._state.succeed(successor)\n",
         """        paths = self._state.counters("a") + self._state.counters("b")
-        kept = [self._state.cells[path][self.replica] for path in paths]
+        kept = [self._state.entries(path)[self.replica] for path in paths]
         self._state.succeed(successor)
         for old in kept:
             self._state.put(successor, old)
@@ -377,7 +377,7 @@ def test_what_was_refused_before_a_store_was_found_to_be_old_is_a_baseline() -> 
     machine.receive(report(20, total(4, 8)), NOW)
     assert machine.refused == {"paths": 1}
     settle(machine, batches)
-    machine.request("up", b"a", SnapshotRequest(1, None, run="run-1", version=6))
+    machine.request("up", b"a", SnapshotRequest(1, None, run="run-1", version=7))
     settle(machine, batches)
     assert machine.replica == "run-2"
     machine = collector(stored(batches, ""), epoch="run-3", named=("run-2", "replica-1"))
@@ -411,7 +411,7 @@ def test_an_end_between_the_store_and_the_name_is_no_loss() -> None:
 
 
 def went_back(*, heard: bool) -> tuple[Sidecar, list[Persist]]:
-    """A collector on a store of version 5 that has gone on to another, and is told of version 6."""
+    """A collector on a store of version 5 that has gone on to another, and is told of version 7."""
     restored = Restored(
         replica="replica-1",
         version=5,
@@ -424,7 +424,7 @@ def went_back(*, heard: bool) -> tuple[Sidecar, list[Persist]]:
         machine.receive(Report(P, 20, NOW, False, writes, [], [total(4, 8)]), NOW)
         settle(machine, batches)
         assert machine.state.total("n") == 8
-    machine.request("up", b"a", SnapshotRequest(1, None, run="run-1", version=6))
+    machine.request("up", b"a", SnapshotRequest(1, None, run="run-1", version=7))
     return machine, batches
 
 
@@ -441,7 +441,7 @@ def test_a_store_that_went_back_is_frozen_and_another_goes_on() -> None:
     sources = {e.message.source for e in effects if isinstance(e, Publish)}
     assert sources <= {"run-2"}
     (log,) = [e.text for e in effects if isinstance(e, Log)]
-    assert "version 6 of replica-1 is known, it held 5" in log
+    assert "version 7 of replica-1 is known, it had told no more than 6" in log
     assert machine.replica == "run-2"
     assert machine.state.total("*") == 0
     assert machine.state.map.leaves["said"].value == 1
@@ -483,12 +483,14 @@ def test_a_copy_is_noticed_runs_later(run: str, version: int, is_back: bool) -> 
     [
         SnapshotRequest(1, None),
         SnapshotRequest(1, None, run="run-1", version=5),
+        SnapshotRequest(1, None, run="run-1", version=6),
         SnapshotRequest(1, None, run="run-2", version=9),
         SnapshotRequest(1, None, source="another", run="run-1", version=9),
     ],
 )
 def test_who_knows_no_more_than_the_store_held_is_answered(request_: SnapshotRequest) -> None:
-    """Nothing is known, as much as there was, this very run, or another replica."""
+    """Nothing is known, as much as there was, registers that were told before they would have been
+    stored, this very run, or another replica."""
     machine = collector(Restored(replica="replica-1", version=5), named=("replica-1",))
     machine.request("up", b"a", request_)
     assert any(isinstance(e, Answer) for e in machine.take_effects())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardlog.collector.batch import Persist, Restored
+from shardlog.collector.batch import STEP, Acknowledge, Persist, Restored
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.crdt.delta import Erase, Fragment, Total, Write
@@ -81,7 +82,68 @@ def test_a_batch_is_persisted_before_it_is_published() -> None:
     (delta,) = deltas(effects, "up")
     assert isinstance(delta.body, Fragment)
     assert [e.amount for e in delta.body.entries if e.path == "a/n"] == [7]
-    assert effects[0].version == delta.body.to_version == 1
+    assert effects[0].version == delta.body.to_version == delta.body.from_version + STEP
+
+
+def known_process() -> tuple[Sidecar, list[Persist]]:
+    """A collector that has heard of a process, and what its store was told."""
+    machine = sidecar()
+    machine.receive(report(Total("n", 1, NOW, NOW, 5)), NOW)
+    batches, _ = persisted(machine)
+    return machine, batches
+
+
+def test_registers_alone_are_published_before_they_are_stored() -> None:
+    """In one version; they are acknowledged when they are stored."""
+    machine, (before,) = known_process()
+    machine.receive(Report(BLADE, 2, NOW, False, [Write("a", NOW, 0, 1)], [], [], follows=1), NOW)
+    effects = machine.take_effects()
+    kinds = [type(e) for e in effects if isinstance(e, Publish | Persist)]
+    assert kinds == [Publish, Persist]
+    (delta,) = deltas(effects, "up")
+    assert isinstance(delta.body, Fragment)
+    assert delta.body.to_version == delta.body.from_version + 1 == before.version + 1
+    assert machine.persisted(NOW) == [Acknowledge(BLADE, 2)]
+
+
+@pytest.mark.parametrize(
+    ("erases", "totals"),
+    [([], [Total("n", 1, NOW, NOW, 6)]), ([Erase("n", NOW + 1, 0)], [])],
+    ids=["a count that rises", "a count that an erase ends"],
+)
+def test_registers_beside_counts_wait_for_the_store(
+    erases: list[Erase], totals: list[Total]
+) -> None:
+    """No count is told before it is stored, and no reset."""
+    machine, _ = known_process()
+    writes = [Write("a", NOW, 0, 1)]
+    machine.receive(Report(BLADE, 2, NOW, False, writes, erases, totals, follows=1), NOW)
+    kinds = [type(e) for e in machine.take_effects() if isinstance(e, Publish | Persist)]
+    assert kinds == [Persist, Publish]
+
+
+def test_registers_in_several_fragments_wait_for_the_store() -> None:
+    """An end before the commit leaves nobody further ahead than one version."""
+    machine, _ = known_process()
+    writes = [Write(f"a/{n}", NOW, 0, "x" * 100) for n in range(50)]
+    machine.receive(Report(BLADE, 2, NOW, False, writes, [], [], follows=1), NOW)
+    kinds = [type(e) for e in machine.take_effects() if isinstance(e, Publish | Persist)]
+    assert kinds[:3] == [Persist, Publish, Publish]
+
+
+def test_registers_that_were_told_and_not_stored_are_no_store_that_went_back() -> None:
+    """Who was told of them is answered by the next run, and with a version that is above theirs."""
+    machine, batches = known_process()
+    machine.receive(Report(BLADE, 2, NOW, False, [Write("a", NOW, 0, 1)], [], [], follows=1), NOW)
+    (told,) = deltas(machine.take_effects(), "up")
+    assert isinstance(told.body, Fragment)
+    restored = replace(stored(batches, "replica-1"), runs=(("epoch-0", STEP - 1),))
+    again = sidecar(restored)
+    version = told.body.to_version
+    again.request("up", b"a", SnapshotRequest(1, None, run="epoch-0", version=version))
+    (answer,) = [e.message.body for e in again.take_effects() if isinstance(e, Answer)]
+    assert isinstance(answer, Fragment)
+    assert (answer.replica, answer.to_version > version) == ("replica-1", True)
 
 
 def test_a_snapshot_holds_nothing_that_was_not_published() -> None:
@@ -177,7 +239,7 @@ def test_a_large_batch_is_cut_into_versions_that_follow_one_another() -> None:
     (batch,), effects = persisted(machine)
     bodies = [d.body for d in deltas(effects, "up") if isinstance(d.body, Fragment)]
     assert len(bodies) > 5
-    assert [b.from_version for b in bodies] == [0, *(b.to_version for b in bodies[:-1])]
+    assert [b.from_version for b in bodies] == [STEP, *(b.to_version for b in bodies[:-1])]
     assert bodies[-1].to_version == batch.version
 
 
@@ -393,7 +455,7 @@ def test_an_erase_begins_a_count_anew_wherever_it_falls_in_a_report() -> None:
         report(Total("a/n", 2, NOW + 3, NOW + 3, 2), erases=(Erase("a", NOW + 2, 0),)), NOW
     )
     assert machine.state.total("a/n") == 2
-    entry = machine.state.cells["a/n"]["replica-1"]
+    entry = machine.state.entries("a/n")["replica-1"]
     assert (entry.amount, entry.base, entry.reset) == (10, 8, NOW + 2)
     machine.receive(report(Total("a/n", 1, NOW, NOW + 5, 4), process="q@h:2"), NOW)
     assert machine.state.total("a/n") == 3

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardlog.collector.batch import NO_SUMS, UNHEARD, Closed, Identity, Line, Persist, SavedSums
+from shardlog.collector.batch import (
+    NO_SUMS,
+    STEP,
+    UNHEARD,
+    Closed,
+    Identity,
+    Line,
+    Persist,
+    SavedSums,
+)
 from shardlog.collector.database import JOURNAL_BYTES_KEPT
 from shardlog.collector.store import Store
 from shardlog.crdt.counter import Mark
@@ -248,12 +257,14 @@ def test_a_store_of_the_second_schema_is_brought_up_to_date(tmp_path: Path) -> N
 
 
 def test_a_store_remembers_its_latest_runs(tmp_path: Path) -> None:
-    """In order, with the versions at which they began; of many the last hundred."""
+    """In order, each with one version more than there was; it goes on one above that. Of many the
+    last hundred."""
     store = Store(str(tmp_path))
     store.begin("first")
     store.commit(BATCH)
     store.begin("second")
-    assert store.load().runs == (("first", 0), ("second", BATCH.version))
+    assert store.load().runs == (("first", 1), ("second", BATCH.version + 1))
+    assert store.load().version == BATCH.version + STEP
     for n in range(150):
         store.begin(f"run-{n}")
     runs = store.load().runs
@@ -271,7 +282,7 @@ def test_a_run_that_can_not_be_noted_goes_with_the_next_batch(tmp_path: Path) ->
     other.close()
     store.commit(BATCH)
     store.commit(BATCH)
-    assert store.load().runs == (("first", 0),)
+    assert (store.load().runs, store.load().version) == ((("first", 1),), BATCH.version)
     store.close()
 
 

@@ -298,7 +298,7 @@ def test_dropped_collapse_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     moved = State.moved
 
     def drop(state: State, replica: str, path: str, to: str) -> Entry | None:
-        return moved(state, replica, path, to) and state.cells[to][replica]
+        return moved(state, replica, path, to) and state.entries(to)[replica]
 
     with monkeypatch.context() as patch:
         patch.setattr(State, "moved", drop)

@@ -1,8 +1,8 @@
 """`python -m tests.simulation`: many schedules, for so long; or one, and its story.
 
 What was run is noted in benchmarks/results/simulation-CODE.json, where CODE is a hash of what is
-simulated and of the simulator: the next run of the same code goes on behind it, whatever else was
-committed. The first violation ends the run; its schedule is shrunk and told.
+simulated and of the simulator: the next run of the same code goes on behind it, whatever else has
+changed. The first violation ends the run; its schedule is shrunk and told.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import json
 import multiprocessing
 import platform
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.report import RESULTS, ROOT, about
 from tests.simulation.generate import generate
 from tests.simulation.runner import run
 from tests.simulation.shrink import shrink
@@ -29,9 +29,6 @@ from tests.simulation.story import literal, tell
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-CODE = ("crdt", "handler", "collector", "monitor", "tests/simulation")
 SEEDS_PER_CHUNK = 200
 REPORT_SECONDS = 10
 
@@ -74,12 +71,8 @@ class Results:
     """The result file of one version of the code."""
 
     def __init__(self) -> None:
-        self.commit = _git("rev-parse", "--short=10", "HEAD") or "unknown"
-        code = _git("rev-parse", *(f"HEAD:{folder}" for folder in CODE)) or "unknown"
-        name = hashlib.blake2b(code.encode(), digest_size=5).hexdigest()
-        if _git("status", "--porcelain", "--untracked-files=no", "--", *CODE):
-            name += "-changed"
-        self.path = RESULTS / f"simulation-{name}.json"
+        self.commit = about()["commit"]
+        self.path = RESULTS / f"simulation-{_code()}.json"
         self.seconds = 0.0
         self.ranges: list[list[int]] = []
         self.tally = Tally()
@@ -201,13 +194,15 @@ def _progress(results: Results) -> str:
     )
 
 
-def _git(*arguments: str) -> str:
-    try:
-        return subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+def _code() -> str:
+    """A hash of the project's modules that are loaded, but for those that keep the results."""
+    paths = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
+    files = {Path(path).resolve() for path in paths if path}
+    sha = hashlib.blake2b(digest_size=5)
+    for name in sorted(file.relative_to(ROOT) for file in files if file.is_relative_to(ROOT)):
+        if name.parts[0] not in (".venv", "benchmarks"):
+            sha.update(f"{name}\n".encode() + (ROOT / name).read_bytes())
+    return sha.hexdigest()
 
 
 if __name__ == "__main__":

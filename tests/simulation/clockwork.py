@@ -22,6 +22,8 @@ class Clockwork:
 
     def __init__(self, seed: int) -> None:
         self.now_ns = START_NS
+        self.slept_ns = 0
+        """How long all machines were suspended."""
         self.flying = 0
         """How many messages are under way."""
         self.sent = self.lost = self.repeated = 0
@@ -32,6 +34,11 @@ class Clockwork:
         self._seed = seed
         self._order = count()
         self._events: list[tuple[int, int, Callable[[], None]]] = []
+
+    @property
+    def monotonic_ns(self) -> int:
+        """What `time.monotonic_ns` shows, which stands still while a machine is suspended."""
+        return self.now_ns - self.slept_ns
 
     def rng(self, name: str) -> Random:
         """The chance of one link or node: leaving out what others do leaves it as it is."""

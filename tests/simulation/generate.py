@@ -97,6 +97,8 @@ class _Generator:
                 steps.append(self._step())
             if rng.random() < 0.6:
                 steps.append(Wait(rng.choice(WAITS_MS)))
+        if rng.random() < 0.2:
+            steps += self._tell_too_early()
         return Schedule(self._seed, self.layout, tuple(steps))
 
     def _stall(self) -> list[Step]:
@@ -109,8 +111,19 @@ class _Generator:
         end = CrashCollector(host, rng.choice(CRASH_POINTS[:2]), rng.choice(SHORT_MS))
         return [*steps, rng.choice((end, end, Kill(number), Exit(number)))]
 
+    def _tell_too_early(self) -> list[Step]:
+        """A collector dies that has told of registers, and not stored them; who said them, too."""
+        rng = self._rng
+        number, host = rng.choice(self._processes[-3:])
+        when: CrashPoint = rng.choice(("before the commit", "within publishing"))
+        writes = tuple((f"u/{n}", rng.randint(1, 99)) for n in range(rng.choice((1, 1, 12))))
+        said = Log(number, (), writes)
+        return [Wait(150), CrashCollector(host, when, 600), said, Wait(60), Kill(number)]
+
     def _go_back(self) -> list[Step]:
-        """What a collector says after its copy was made is said again after it was put back."""
+        """What a collector says after its copy was made is said again after it was put back, before
+        anybody can ask.
+        """
         rng = self._rng
         number, host = rng.choice(self._processes[-3:])
         before: list[Step] = [
@@ -120,7 +133,9 @@ class _Generator:
             self._log(number),
             Wait(150),
         ]
-        after: list[Step] = [GoBack(host, 50), Wait(60)]
+        uppers = (host % self.layout.aggregators,) if self.layout.is_tree else range(2)
+        after: list[Step] = [Cut(f"collector {host}", f"aggregator {n}", 500) for n in uppers]
+        after += [GoBack(host, 50), Wait(60)]
         for _ in range(rng.randint(2, 6)):
             after += [self._log(number), Wait(60)]
         return [*before, *after]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from shardlog.collector.aggregator.memory import Host, Remember, Remembered
-from shardlog.collector.batch import Closed, Identity, Line, Persist, Restored, SavedSums
+from shardlog.collector.batch import STEP, Closed, Identity, Line, Persist, Restored, SavedSums
 from shardlog.crdt.delta import Entry, Erase, Fragment, Write
 from shardlog.crdt.path import is_within
 
@@ -44,7 +44,8 @@ class MemoryStore:
 
     def begin(self, epoch: str) -> None:
         """Note that a run begins."""
-        self.runs = (*self.runs, (epoch, self.version))[-RUNS_MAX:]
+        self.runs = (*self.runs, (epoch, self.version + 1))[-RUNS_MAX:]
+        self.version += STEP
 
     def copy(self) -> MemoryStore:
         """A backup."""

@@ -72,18 +72,18 @@ FAILED_DESIGNS = [
     Mutant(
         "deciding visibility by what is visible",
         "crdt.lww_map",
-        "not (leaf.is_scalar and self.index.has_below(path))",
+        "not (leaf.is_scalar and path in self.odd)",
         "not (leaf.is_scalar and any(map(self.is_visible, self.index.below(path))))",
     ),
     Mutant(
         "dropping a hidden scalar's floor",
         "crdt.lww_map",
-        "        touched += (p for p in ancestors(path) if p in self.leaves)\n        if scalar",
-        "        for p in [p for p in ancestors(path) if p in self.leaves]:\n"
+        "        touched = [path, *above]\n",
+        "        touched = [path, *above]\n"
+        "        for p in touched[1:]:\n"
         "            if self.leaves[p].is_scalar:\n"
-        "                del self.leaves[p]\n"
-        "                self.index.remove(p)\n"
-        "        if scalar",
+        "                self._pop_leaf(p)\n"
+        "                self._remove(p)\n",
     ),
     Mutant(
         "each node forgetting by its own clock",
@@ -117,8 +117,8 @@ FAILED_DESIGNS = [
     Mutant(
         "`{}` hidden by an erase below it",
         "crdt.lww_map",
-        "not (leaf.is_scalar and self.index.has_below(path))",
-        "not self.index.has_below(path)",
+        "not (leaf.is_scalar and path in self.odd)",
+        "path not in self.odd",
     ),
 ]
 
@@ -128,6 +128,30 @@ SLIPS = [
         "collector.sidecar.machine",
         "        effects += self._notes.take_logs()\n",
         "        effects.sort(key=lambda effect: isinstance(effect, Persist))\n",
+    ),
+    Mutant(
+        "counts are published before they are stored",
+        "collector.sidecar.machine",
+        "        step = STEP if pieces or self._ledger.has_counts else 1\n",
+        "        step = 1\n",
+    ),
+    Mutant(
+        "who was told of counts is no further than who was told of registers",
+        "collector.sidecar.machine",
+        "self._outlet.fragments(pieces, touched, step)",
+        "self._outlet.fragments(pieces, touched, 1)",
+    ),
+    Mutant(
+        "registers in several fragments are published before they are stored",
+        "collector.sidecar.machine",
+        "        is_early = step == len(fragments) == 1\n",
+        "        is_early = step == 1\n",
+    ),
+    Mutant(
+        "a run goes on at the version that followers may know of registers not stored",
+        "collector.sidecar.outlet",
+        "state.versions[replica] = version + STEP",
+        "state.versions[replica] = version + 1",
     ),
     Mutant(
         "what is retired is not remembered",
@@ -317,8 +341,8 @@ SLIPS = [
     Mutant(
         "entries of other replicas travel along in snapshots",
         "crdt.state",
-        "            entry = self.cells.get(path, {}).get(replica)\n            if",
-        "            entry = next(iter(self.cells.get(path, {}).values()), None)\n            if",
+        "            entry = entry_at(path)\n",
+        "            entry = next(iter(self._entries(path)), None)\n",
     ),
     Mutant(
         "what was forgotten is remembered still",
@@ -335,9 +359,8 @@ SLIPS = [
     Mutant(
         "floors stay at home",
         "crdt.state",
-        "                fragment.erases.append(Erase(path, floor.stamp, index))\n"
-        "                size += item_bytes(fragment.erases[-1])",
-        "                pass",
+        "                erases.append(erase)\n",
+        "",
     ),
     Mutant(
         "the tie by writer is ignored",

@@ -136,7 +136,7 @@ class Process(Node):
     def exit(self) -> None:
         """End as one should."""
         if self._closing_ns is None:
-            self._closing_ns = self.clockwork.now_ns
+            self._closing_ns = self.clockwork.monotonic_ns
             self.wake_at(self._closing_ns)
 
     def kill(self) -> None:
@@ -176,10 +176,10 @@ class Process(Node):
 
     def turn(self) -> int:
         """As `shardlog.handler.shell`."""
-        now_ns, wall_ns = self.clockwork.now_ns, self.wall_ns
+        now_ns, wall_ns = self.clockwork.monotonic_ns, self.wall_ns
         self._gather(wall_ns)
         outbox = self.outbox
-        while self._signs and self._signs[0][0] <= now_ns:
+        while self._signs and self._signs[0][0] <= self.clockwork.now_ns:
             if self._signs.popleft()[1]:
                 self._connected(wall_ns)
             else:
@@ -212,7 +212,7 @@ class Process(Node):
         is_connected = self.outbox.connected
         self.truth.say_presence(wall_ns)
         self.outbox.receive_close(wall_ns)
-        self._leave(self.clockwork.now_ns, wall_ns)
+        self._leave(self.clockwork.monotonic_ns, wall_ns)
         self._renewals += 1
         self._begin()
         if is_connected:

@@ -182,4 +182,22 @@ REGRESSIONS = {
             CrashCollector(host=0, when="behind the commit", ms=1500),
         ),
     ),
+    "the window that is repeated stands still while a machine is suspended": Schedule(
+        81886,
+        Layout(hosts=1, aggregators=1, retention_s=8, bytes_max=400, idle_ms=500, has_life=False),
+        (
+            Start(host=0, process=1),
+            Start(host=0, process=2),
+            Pause(node="collector 0", ms=600),
+            Wait(ms=120),
+            Log(process=1, writes=(("last", 59),)),
+            Wait(ms=60),
+            Log(process=1, writes=(("cfg/a", 5),)),
+            Wait(ms=60),
+            Log(process=2, writes=(("t/1/by", 3),)),
+            Wait(ms=100),
+            Sleep(hours=1),
+            CrashCollector(host=0, when="behind the commit", ms=50),
+        ),
+    ),
 }

@@ -227,7 +227,10 @@ class _Run:
         self._truth.has_slept = True
         for node in self._cluster.nodes().values():
             node.pause(hours * HOUR)
-        self.clockwork.run_until(self.clockwork.now_ns + hours * HOUR)
+        end_ns = self.clockwork.now_ns + hours * HOUR
+        self.clockwork.run_until(end_ns - 1)
+        self.clockwork.slept_ns += hours * HOUR
+        self.clockwork.run_until(end_ns)
 
     def settle(self) -> None:
         """Heal everything, and wait until all is whole."""
@@ -297,7 +300,8 @@ class _Run:
         for collector in cluster.collectors:
             state, store = collector.machine.state, collector.store
             rows: dict[str, Any] = {
-                f"{path} register": list(row) for path, *row in store.registers.values()
+                f"{path} register": [leaf and (*leaf.mark, leaf.value), floor]
+                for path, leaf, floor in store.registers.values()
             }
             rows.update((f"{path} counter", entry) for path, entry in store.entries.items())
             _compare(f"the store of {collector.name} and it", rows, _part(state, collector.named()))
@@ -348,9 +352,10 @@ class _Run:
                 since.update(process.since)
                 own.update({p: n for p, n in process.since.items() if p.startswith("own/")})
         counted: Counter[str] = Counter()
-        for path, cell in state.cells.items():
+        for path in state.counting:
             if family_of(path) is not None or path.startswith("own/"):
-                counted[path] = sum(billionths(entry.amount) for entry in cell.values())
+                entries = state.entries(path).values()
+                counted[path] = sum(billionths(entry.amount) for entry in entries)
         for path, n in counted.items():
             if not since[path] <= n <= expected.get(path, 0):
                 raise Violation(
@@ -381,8 +386,8 @@ class _Run:
         expected = _opened(self._truth.expected())
         aggregator = self._cluster.aggregators[-1]
         hosts = aggregator.machine.hosts(aggregator.wall_ns)
-        # Without a runtime directory only followers who were told more know of what went back.
-        is_unknown = self._truth.has_gone_back and not self._truth.layout.has_life
+        # Without a version beside the socket only followers who were told more know of that.
+        is_unknown = self._truth.is_unnoted
         is_lower_bound = is_unknown or any(host.lower_bound for host in hosts)
         for path, n in expected.items():
             if shown[path] != n and not is_lower_bound and not self._truth.layout.erases:
@@ -393,7 +398,7 @@ class _Run:
         visible = truth.visible()
         expected = {p: (m.stamp, m.writer, (m.value or [None])[0]) for p, m in visible.items()}
         shown = {
-            path: tuple(leaf)
+            path: (*leaf.mark, leaf.value)
             for path, leaf in state.map.leaves.items()
             if state.map.is_visible(path) and not path.startswith("shardlog/")
         }
@@ -424,7 +429,7 @@ class _Run:
         for node in self._cluster.servers():
             state = node.machine.state
             left = [path for path in state.map.index if "/" in path and not is_within(path, BOOKS)]
-            left += [path for path in state.cells if "/" in path and "~" not in path]
+            left += [path for path in state.counting if "/" in path and "~" not in path]
             if left:
                 raise Violation(f"I6: {node.name} still has {left}")
 
@@ -468,7 +473,7 @@ def _replayed(cluster: Cluster) -> dict[str, Any]:
 def _rows(state: State) -> dict[str, Any]:
     """All that is stored, by path."""
     rows: dict[str, Any] = {f"{path} register": row for path, *row in state.map.rows()}
-    rows.update({f"{path} counter": cell for path, cell in state.cells.items()})
+    rows.update({f"{path} counter": state.entries(path) for path in state.counting})
     return rows
 
 
@@ -478,9 +483,7 @@ def _part(state: State, replica: str) -> dict[str, Any]:
     if part is None:
         return {}
     rows: dict[str, Any] = {f"{path} register": row for path, *row in part.map.rows()}
-    rows.update(
-        (f"{p} counter", cell[replica]) for p, cell in state.cells.items() if replica in cell
-    )
+    rows.update((f"{path} counter", entry) for path, entry in part.entries.items())
     return rows
 
 

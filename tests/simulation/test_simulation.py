@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.report import ROOT
 from tests.simulation import __main__ as command
 from tests.simulation.generate import generate
 from tests.simulation.mutants import FAILED_DESIGNS, applied
@@ -70,7 +71,7 @@ def test_a_seed_is_one_history_whatever_the_hash_seed() -> None:
         subprocess.run(
             [sys.executable, "-c", TRACES],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            cwd=command.ROOT,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,

@@ -149,6 +149,8 @@ class Truth:
         self.has_stepped = False
         self.has_slept = False
         self.has_lost_store = self.has_gone_back = False
+        self.is_unnoted = False
+        """Whether only followers could know that a store went back."""
         self._owners: dict[str, Owner] = {}
         self._stored_owners: dict[str, Owner] = {}
         self._unsaved: dict[str, list[tuple[Report, list[Mark], bool]]] = {}
@@ -244,10 +246,10 @@ class Truth:
     def look_at(self, name: str, state: State) -> None:
         """I1 and I2, of what is in a state."""
         sums: dict[str, int] = {}
-        for path, cell in state.cells.items():
+        for path in state.counting:
             family = family_of(path)
             if family is not None:
-                for entry in cell.values():
+                for entry in state.entries(path).values():
                     shown = entry.amount if not entry.base else difference(entry)
                     n = shown if type(shown) is int else lengthen(shown)[0]
                     sums[family] = sums.get(family, 0) + n
