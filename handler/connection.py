@@ -39,12 +39,10 @@ class Connection:
     def events(self) -> list[int]:
         """What happened to the link since the last call, of what `SIGNS` lists."""
         events: list[int] = []
-        while True:
-            try:
-                frame = self._monitor.recv_multipart(zmq.NOBLOCK)[0]
-            except zmq.Again:
-                return events
+        while self._monitor.poll(0):
+            frame = self._monitor.recv_multipart(zmq.NOBLOCK)[0]
             events.append(int.from_bytes(frame[:2], sys.byteorder))
+        return events
 
     def send(self, frame: bytes) -> bool:
         """Hand a frame to ZeroMQ; whether it took it. Never waits."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 import os
 import sys
 import threading
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from shardlog.crdt.process_id import process_id
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
-from shardlog.handler import shell
+from shardlog.handler import counters, shell
 from shardlog.handler.link import Link
 from shardlog.handler.outbox import Outbox, Pace
 from shardlog.handler.settings import boot, settings_of
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shardlog.crdt.delta import Value
+    from shardlog.handler.counters import Counter
 
 DEPTH_MAX = 8
 """How deep log calls may be nested in one another before the inner ones are refused."""
 
 _handlers: weakref.WeakSet[ShardHandler] = weakref.WeakSet()
+_MADV_WIPEONFORK = 18
 _inherited: list[dict[int, Link]] = []
 
 
@@ -80,6 +83,7 @@ class ShardHandler(logging.Handler):
         # Last, as it makes the handler known to logging.shutdown, which then counts on the rest.
         super().__init__(level)
         _handlers.add(self)
+        counters.open_handler(self)
 
     def createLock(self) -> None:
         """There is no lock."""
@@ -87,6 +91,9 @@ class ShardHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> Any:
         """As in `logging.Handler`, but without a lock."""
+        if not self.filters:
+            self.emit(record)
+            return True
         passed: Any = self.filter(record)
         if isinstance(passed, logging.LogRecord):  # since 3.12 a filter may replace the record
             record = passed
@@ -95,7 +102,21 @@ class ShardHandler(logging.Handler):
         return passed
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Read the record's shard and leave it to the thread. O(shard); never raises or waits."""
+        """Take what the record says and leave it to the thread. O(shard); never raises or waits."""
+        try:
+            if not _is_ours[0]:
+                _begin_child()
+            link = self.link
+            taken = self._reader.take(record, time.time_ns())
+            if taken is None or link is None:
+                self._read(record)
+            else:
+                link.put(taken, len(taken))
+        except Exception as error:  # out of memory, or of stack
+            self._failures.append(type(error).__name__)
+
+    def _read(self, record: logging.LogRecord) -> None:
+        """Leave to the thread what needs a closer look than most. Code of the values may run."""
         name = record.name
         if name == "shardlog" or name.startswith("shardlog."):
             return
@@ -107,16 +128,31 @@ class ShardHandler(logging.Handler):
                 shard = self._reader.read(record, now_ns)
             else:
                 shard = refusal(now_ns, "nested", f"logger {name}"[:200])
-            link = self.link
-            if link is None or link.pid != os.getpid():
-                link = self._open()
-            link.put(shard)
+            link = self.link or self._open()
+            if shard.erases:
+                link.put_counted()
+            link.put(shard, shard.bytes)
             if self._failures:
                 self._tell_failures(link)
-        except Exception as error:  # out of memory, or of stack
-            self._failures.append(type(error).__name__)
         finally:
             nesting.depth -= 1
+
+    def announce(self, counter: Counter) -> None:
+        """Have the thread look at a counter, which has more than it had. Never raises or waits."""
+        try:
+            if not _is_ours[0]:
+                _begin_child()
+            (self.link or self._open()).announce(counter)
+        except Exception as error:
+            self._failures.append(type(error).__name__)
+
+    def refuse(self, reason: str, sample: str) -> None:
+        """Count what a counter was not let to count. Never raises or waits."""
+        try:
+            shard = refusal(time.time_ns(), reason, sample)
+            (self.link or self._open()).put(shard, shard.bytes)
+        except Exception as error:
+            self._failures.append(type(error).__name__)
 
     def flush(self) -> None:
         """Wait, 1 s at most, until what was logged so far is handed over, if somebody is there."""
@@ -131,6 +167,7 @@ class ShardHandler(logging.Handler):
         not stored by then waits in a file for it.
         """
         self._closed = True
+        counters.close_handler(self)
         link = self.link
         if link is not None and link.pid == os.getpid():
             self._tell_failures(link)
@@ -141,7 +178,9 @@ class ShardHandler(logging.Handler):
         """The link of this process. Where several threads come at once, the first one's counts."""
         pid = os.getpid()
         begin = partial(_begin, self.blade, self._host, self._boot, pid)
-        link = self.link = self._links.setdefault(pid, Link(self.endpoint, begin, shell.run))
+        link = self.link = self._links.setdefault(
+            pid, Link(self.endpoint, begin, self._reader.untie, shell.run)
+        )
         if self._closed:
             link.end()
         weakref.finalize(self, link.end).atexit = False  # a handler that nobody closed
@@ -152,7 +191,8 @@ class ShardHandler(logging.Handler):
         """Count what should not have happened, and was not raised."""
         with contextlib.suppress(IndexError):
             while True:
-                link.put(refusal(time.time_ns(), "internal", self._failures.popleft()))
+                shard = refusal(time.time_ns(), "internal", self._failures.popleft())
+                link.put(shard, shard.bytes)
 
     def forget_links(self) -> None:
         """For a forked child: put away what was inherited, which a garbage collection must not
@@ -175,12 +215,33 @@ class _Nesting(threading.local):
     depth = 0
 
 
-def _forget_inherited() -> None:
+def _mark() -> bytearray | mmap.mmap:
+    """A byte that is 1, and 0 in a forked child: there the kernel wipes the page.
+
+    A server in C that forks may run no hook of Python, as uWSGI by default. To compare process ids
+    takes 0.19 us a call, this 0.02 us. Linux alone has it.
+    """
+    mark: bytearray | mmap.mmap = bytearray(1)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            page.madvise(_MADV_WIPEONFORK)
+            mark = page
+    mark[0] = 1
+    return mark
+
+
+_is_ours = _mark()
+
+
+def _begin_child() -> None:
+    _is_ours[0] = 1
     for handler in list(_handlers):
         handler.forget_links()
+    counters.begin_anew()
 
 
-os.register_at_fork(after_in_child=_forget_inherited)
+os.register_at_fork(after_in_child=_begin_child)
 
 
 def _watch_child_exit(handler: ShardHandler) -> None:

@@ -18,11 +18,17 @@ from _queue import Empty, SimpleQueue
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from shardlog.handler.shard import Shard
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeAlias
 
+    from shardlog.handler.counters import Counter
     from shardlog.handler.outbox import Outbox
-    from shardlog.handler.shard import Shard
+
+    Counted: TypeAlias = list[tuple[Counter, int]]
+    """Counters, and how far their totals were."""
 
 SHARDS_MAX = 100_000
 """How many shards may wait for the thread, which empties the queue some 20 times a second."""
@@ -37,41 +43,70 @@ CLOSE_SECONDS = 1.5
 class Link:
     """The queue of one process and the thread that runs `run`.
 
-    `begin` makes the outbox of a process that starts at a time (wall clock, ns).
-    Any thread may call `put`, `flush` and `close`.
+    `begin` makes the outbox of a process that starts at a time (wall clock, ns); `untie` the shard
+    of what a log call only encoded. Any thread may call `put`, `flush` and `close`.
     """
 
     def __init__(
-        self, endpoint: str, begin: Callable[[int], Outbox], run: Callable[[Link], None]
+        self,
+        endpoint: str,
+        begin: Callable[[int], Outbox],
+        untie: Callable[[bytes], Shard],
+        run: Callable[[Link], None],
     ) -> None:
         self.endpoint = endpoint
         self._begin = begin
+        self._untie = untie
         self.outbox = begin(time.time_ns())
         self.pid = os.getpid()
-        self.shards: deque[Shard] = deque()
+        self.shards: deque[Shard | bytes | Counted] = deque()
+        self.counters: deque[Counter] = deque()
         self._bytes = 0
         self.flushes: deque[SimpleQueue[None]] = deque()
         self.closed_ns: int | None = None
         self._serve = run
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._is_idle = False
+        self._is_idle = True
         self._ended: SimpleQueue[None] = SimpleQueue()
         self._starts: list[None] = [None]  # whoever pops it starts the thread
         self._refused = itertools.count()
         self._refused_seen = 0
 
-    def put(self, shard: Shard) -> None:
-        """Leave a shard to the thread. O(1)."""
-        full = len(self.shards) >= SHARDS_MAX or self._bytes >= SHARDS_BYTES_MAX
-        if full or self.closed_ns is not None:
+    def put(self, shard: Shard | bytes | Counted, size: int) -> None:
+        """Leave a shard, or what it is to be made of, to the thread; `size` in bytes. O(1)."""
+        shards = self.shards
+        number = len(shards)
+        if number >= SHARDS_MAX or self._bytes >= SHARDS_BYTES_MAX or self.closed_ns is not None:
             next(self._refused)  # += would lose some between threads
             return
-        self._bytes += shard.bytes  # here it may, for `take_shards` begins anew
-        self.shards.append(shard)
+        self._bytes += size  # here it may, for `take_shards` begins anew
+        shards.append(shard)
+        if self._is_idle or number == GATHER_SHARDS:
+            self._attend()
+
+    def announce(self, counter: Counter) -> None:
+        """Have the thread look at a counter. O(1)."""
+        if len(self.counters) >= SHARDS_MAX or self.closed_ns is not None:
+            next(self._refused)
+            return
+        counter.is_waiting = True
+        self.counters.append(counter)
+        if self.closed_ns is not None:  # meanwhile: then the next addition goes to another
+            counter.is_waiting = False
+        if self._is_idle:
+            self._attend()
+
+    def put_counted(self) -> None:
+        """Let what was counted so far come before what is put in next. O(counters that wait)."""
+        if self.counters:
+            self.put([(counter, counter.total()) for counter in [*self.counters]], 0)
+
+    def _attend(self) -> None:
+        """Start the thread, or wake it."""
+        self._is_idle = False
         if self._starts:
             self._start()
-        elif self._is_idle or len(self.shards) == GATHER_SHARDS:
-            self._is_idle = False
+        else:
             self._wake.put(None)
 
     def flush(self) -> None:
@@ -92,7 +127,7 @@ class Link:
         self.end()
         if not self._may_start():
             _wait(self._ended, CLOSE_SECONDS)
-        elif self.shards:  # it was too late to start a thread
+        elif self.shards or self.counters:  # it was too late to start a thread
             self._run()
 
     def end(self) -> None:
@@ -107,15 +142,34 @@ class Link:
         """
         self._is_idle = idle
         # What came before the thread was known to be idle did not wake it.
-        if not (idle and (self.shards or self.flushes or self.closed_ns is not None)):
+        if not (
+            idle and (self.shards or self.counters or self.flushes or self.closed_ns is not None)
+        ):
             _wait(self._wake, seconds)
         self._is_idle = False
 
     def take_shards(self) -> Iterator[Shard]:
-        """For the thread: what has been put in by now."""
+        """For the thread: what has been put in by now, then what counters have counted."""
+        # Read first: what is counted behind an erase that comes from now on is not in it.
+        counted = [(counter, counter.total()) for counter in self._waiting()]
         self._bytes = 0
         for _ in range(len(self.shards)):
-            yield self.shards.popleft()
+            shard = self.shards.popleft()
+            if type(shard) is bytes:
+                yield self._untie(shard)
+            elif type(shard) is list:
+                yield _count_of(shard)
+            else:
+                yield shard  # type: ignore[misc]
+        if counted:
+            yield _count_of(counted)
+
+    def _waiting(self) -> Iterator[Counter]:
+        for _ in range(len(self.counters)):
+            counter = self.counters[0]
+            counter.is_waiting = False
+            yield counter
+            self.counters.popleft()  # not before it was read, so that an erase finds it
 
     def take_refused(self) -> int:
         """For the thread: how many shards were refused since the last call."""
@@ -143,6 +197,7 @@ class Link:
             start(self._run, ())
         except RuntimeError:  # the interpreter is shutting down: `close` will do it
             self._starts.append(None)
+            self._is_idle = True
 
     def _may_start(self) -> bool:
         """Whether there was no thread; only one caller is told so."""
@@ -157,6 +212,11 @@ class Link:
             self._serve(self)
         finally:
             self._ended.put(None)
+
+
+def _count_of(counted: Counted) -> Shard:
+    counts = [(counter.path, counter.take(total)) for counter, total in counted]
+    return Shard(time.time_ns(), [], [], [count for count in counts if count[1]], {}, 0)
 
 
 def _wait(queue: SimpleQueue[None], seconds: float) -> None:

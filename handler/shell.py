@@ -1,8 +1,10 @@
 """The handler's shell: one thread, one context, one socket around the outbox.
 
-It sends at once when it was idle, and lets shards gather for a while when it is busy: log calls do
-not even wake it then. ZeroMQ's own queue is kept short and is never where anything waits: until a
-handshake has succeeded nothing is handed over, and what is not taken goes back into the outbox.
+It sends at once when little is said, and lets shards gather for a while when it is busy: log calls
+do not even wake it then. How long it rests behind a report grows with the number of shards in that,
+so up to 100 log calls a second each goes at once, and from there on they soon gather for the whole
+interval. ZeroMQ's own queue is kept short and is never where anything waits: until a handshake has
+succeeded nothing is handed over, and what is not taken goes back into the outbox.
 
 What is handed over may still be lost, so each round looks into the life file for what has arrived.
 What had not when the time to close was up is left in the exit file.
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.crdt.stamp import MAX_SKEW_NS
 from shardlog.crdt.wire import codec
+from shardlog.handler.conflation import conflated
 from shardlog.handler.connection import CONNECTED, DISCONNECTED, SIGNS, Connection
 from shardlog.handler.life import life_of
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000_000
 FLUSH_INTERVAL_NS = SECOND // 20
+SHARD_INTERVAL_NS = SECOND // 100
+"""How long shards gather at most, and for each that the last report carried."""
 PAUSE_MIN_NS = SECOND // 1_000
 PAUSE_MAX_NS = SECOND // 10
 """While nobody is there, or no more is taken, the thread looks again at doubling intervals."""
@@ -57,6 +62,15 @@ def run(link: Link) -> None:
         link.rest(RETRY_SECONDS, idle=False)
 
 
+def gather_ns(shards: int) -> int:
+    """How long shards gather behind a report that carried so many.
+
+    >>> [gather_ns(shards) // 1_000_000 for shards in (0, 1, 2, 100)]
+    [0, 10, 20, 50]
+    """
+    return min(shards * SHARD_INTERVAL_NS, FLUSH_INTERVAL_NS)
+
+
 class _Sender:
     """What the thread knows."""
 
@@ -68,6 +82,8 @@ class _Sender:
         self._answers: list[SimpleQueue[None]] = []
         self._down_since_ns = time.monotonic_ns()
         self._next_flush_ns = 0
+        self._shards = 0
+        """Gathered since the last report."""
         self._pause_ns = PAUSE_MIN_NS
         self._was_connected = False
         self._sees_peer: bool | None = None
@@ -162,10 +178,11 @@ class _Sender:
         is_closed = link.closed_ns is not None
         if not self._has_closed:
             self._renew(wall_ns)
-        for shard in link.take_shards():
+        for shard in conflated(link.take_shards()):
             if shard.time_ns > wall_ns + MAX_SKEW_NS:  # the clock has stepped back since
                 shard = shard._replace(time_ns=wall_ns)
             self._outbox.receive(shard)
+            self._shards += 1
         refused = link.take_refused()
         if refused:
             self._outbox.refuse("queue", refused, "too many shards were waiting", wall_ns)
@@ -191,12 +208,13 @@ class _Sender:
     def _send(self, connection: Connection, now_ns: int, wall_ns: int) -> None:
         for outbox in self._outboxes():
             while (report := outbox.next_report(now_ns, wall_ns)) is not None:
-                self._next_flush_ns = now_ns + FLUSH_INTERVAL_NS
+                self._next_flush_ns = now_ns + gather_ns(self._shards)
                 frame = self._encode(outbox, report, wall_ns)
                 if frame is not None and not connection.send(frame):
                     outbox.put_back(report)
                     return
         self._ending.clear()
+        self._shards = 0
 
     def _encode(self, outbox: Outbox, report: Report, wall_ns: int) -> bytes | None:
         """The frame of the newest report; None if there is none, and it is discarded."""
@@ -223,9 +241,9 @@ class _Sender:
             return
         self._pause_ns = PAUSE_MIN_NS
         link.rest((outbox.next_timer_ns() - time.monotonic_ns()) / SECOND, idle=True)
-        gather_ns = self._next_flush_ns - time.monotonic_ns()
-        if gather_ns > 0 and not link.flushes and link.closed_ns is None:
-            link.rest(gather_ns / SECOND, idle=False)
+        left_ns = self._next_flush_ns - time.monotonic_ns()
+        if left_ns > 0 and not link.flushes and link.closed_ns is None:
+            link.rest(left_ns / SECOND, idle=False)
 
     def _is_said(self) -> bool:
         return self._outbox.connected and not any(box.has_unsent() for box in self._outboxes())

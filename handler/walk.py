@@ -144,7 +144,7 @@ class Walk(ValueReader):
                     self._leaves_left += 1  # a dict is a leaf only if it is empty
                     self._items(value.items(), len(value), path + "/", (*trail, id(value)))
                 elif kind is Count:
-                    self._count(path, value.n)
+                    self.count(path, value.n)
                 elif kind is str and len(value) <= VALUE_BYTES_MAX and value.isascii():
                     self._write(path, value, len(value))
                 elif (
@@ -197,7 +197,8 @@ class Walk(ValueReader):
         else:
             self.note("size", path, f"more than {SHARD_BYTES_MAX} bytes")
 
-    def _count(self, path: str, n: Any) -> None:
+    def count(self, path: str, n: Any) -> None:
+        """Take a count of `n`, or note that there is none."""
         if type(n) is int and 0 <= n <= counter.COUNT_MAX:
             self.counts.append((path, n))
             return

@@ -11,8 +11,15 @@ from typing import Final, final
 import msgspec
 
 
-class Count(msgspec.Struct, frozen=True):
-    """What `count` returns: equal, hashed, copied and pickled by `n`."""
+class Count(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A value that adds `n`, which may be negative, to the counter at its path. O(1).
+
+    It never raises: an `n` that cannot be counted (NaN, an infinity, more than 2**53, no number)
+    is refused and reported when the log call is read. Equal, hashed, copied and pickled by `n`.
+
+    >>> count(), count(0.21), count(2) == count(2)
+    (count(1), count(0.21), True)
+    """
 
     n: int | float = 1
 
@@ -20,16 +27,7 @@ class Count(msgspec.Struct, frozen=True):
         return f"count({self.n!r})"
 
 
-def count(n: int | float = 1) -> Count:
-    """A value that adds `n`, which may be negative, to the counter at its path. O(1).
-
-    It never raises: an `n` that cannot be counted (NaN, an infinity, more than 2**53, no number)
-    is refused and reported when the log call is read.
-
-    >>> count(), count(0.21), count(2) == count(2)
-    (count(1), count(0.21), True)
-    """
-    return Count(n)
+count = Count
 
 
 @final

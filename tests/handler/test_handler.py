@@ -108,6 +108,12 @@ def nowhere() -> str:
     return "ipc:///nonexistent/shardlog.sock"
 
 
+def idle_link() -> Link:
+    """A link whose thread takes nothing."""
+    untie = ShardReader("b").untie
+    return Link(nowhere(), lambda _: Outbox("p", "b", {}), untie, run=lambda link: None)
+
+
 def test_what_is_logged_arrives(puller: Puller, log: logging.Logger) -> None:
     """Message, extras and counts of a log call are in a report; at the end comes bye."""
     handler = ShardHandler(puller.endpoint, "scraper-1")
@@ -283,7 +289,7 @@ def test_nothing_is_raised_into_the_caller(
     log.addHandler(handler)
     log.info("hello")
 
-    def fail(link: Link, shard: Shard) -> None:
+    def fail(link: Link, shard: Shard, size: int) -> None:
         monkeypatch.undo()
         raise MemoryError
 
@@ -384,11 +390,11 @@ def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counted also between threads.
     """
     monkeypatch.setattr(link_module, "SHARDS_MAX", 100)
-    link = Link(nowhere(), lambda _: Outbox("p", "b", {}), run=lambda link: None)
+    link = idle_link()
 
     def work() -> None:
         for _ in range(1000):
-            link.put(Shard(1, [], [], [], {}, 0))
+            link.put(Shard(1, [], [], [], {}, 0), 0)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -404,15 +410,15 @@ def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_queue_is_bounded_in_bytes_too() -> None:
     """Long values fill it before their number does; the thread makes room."""
-    link = Link(nowhere(), lambda _: Outbox("p", "b", {}), run=lambda link: None)
-    large = Shard(1, [("a", "x" * 1000)], [], [], {}, 1 << 20)
+    link = idle_link()
+    large = Shard(1, [("a", "x" * 1000)], [], [], {}, 0)
 
     for _ in range(100):
-        link.put(large)
+        link.put(large, 1 << 20)
 
     assert len(link.shards) == 64
     assert len(list(link.take_shards())) == 64
-    link.put(large)
+    link.put(large, 1 << 20)
     assert len(link.shards) == 1
 
 

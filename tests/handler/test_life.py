@@ -171,6 +171,26 @@ def test_killed_process_leaves_its_life_file_only(endpoint: str) -> None:
     assert [*life.parent.iterdir()] == [life]
 
 
+def test_child_that_was_forked_unnoticed_has_files_of_its_own(endpoint: str) -> None:
+    """As by a server in C that runs no hook of Python: its first log call finds out."""
+    rest = """import ctypes
+    handler.flush()
+    time.sleep(0.3)
+    if ctypes.PyDLL(None).fork() == 0:
+        log.info("child", extra={"n": count(4)})
+        log.info("child", extra={"n": count(4)})
+        handler.close()
+        os._exit(0)
+    os.wait()
+    handler.close()
+    """
+    process = start(endpoint, rest)
+    process.communicate("", timeout=WAIT_S)
+
+    counted = [left(path)[0].counters()["n"] for path in files(endpoint, EXIT)]
+    assert sorted(counted) == [3, 8]
+
+
 def test_forked_child_has_files_of_its_own(endpoint: str) -> None:
     """Its end, and what it does with what it inherited, leave the parent's lock alone."""
     rest = """time.sleep(0.3)

@@ -1,0 +1,293 @@
+"""Counters that are kept and added to: nothing is lost or doubled, whoever adds and whenever."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shardlog.handler import ShardHandler, count, counter, erase
+from tests.handler.test_handler import Puller, log, nowhere, puller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["log", "puller"]
+
+
+@pytest.fixture
+def handler(puller: Puller) -> Iterator[ShardHandler]:
+    """A handler that is open and has a collector."""
+    gc.collect()  # of handlers that other tests left open
+    handler = ShardHandler(puller.endpoint, "b")
+    yield handler
+    handler.close()
+
+
+def test_what_is_added_arrives(puller: Puller, handler: ShardHandler) -> None:
+    """Ints stay ints, fractions are exact, and negative numbers count down."""
+    tries, spent, balance = counter("n", "tries"), counter("n", 7), counter("n", "a/b")
+    for _ in range(10):
+        tries.add()
+        spent.add(0.1)
+    balance.add(5)
+    balance.add(-7)
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("n/tries") == 10
+    assert puller.total("n/\\i7") == 1.0
+    assert puller.total("n/a\\/b") == -2
+
+
+def test_additions_arrive_without_close(puller: Puller, handler: ShardHandler) -> None:
+    """The first is sent at once, and those that come later too."""
+    tries = counter("tries")
+    tries.add()
+    puller.until(lambda: puller.total("tries") == 1)
+    tries.add()
+    puller.until(lambda: puller.total("tries") == 2)
+
+
+def test_additions_and_log_calls_share_a_total(
+    puller: Puller, handler: ShardHandler, log: logging.Logger
+) -> None:
+    """A counter is the one that `count` counts at, of the same process."""
+    log.addHandler(handler)
+    counter("n").add(2)
+    log.info("hello", extra={"n": count(3)})
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("n") == 5
+    assert len({report.process for report in puller.reports}) == 1
+
+
+def test_threads_lose_nothing(puller: Puller, handler: ShardHandler) -> None:
+    """Many threads at one counter, and one that makes new ones at the same path."""
+    tries = counter("tries")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+
+    def work() -> None:
+        for at in range(5000):
+            tries.add()
+            if at % 50 == 0:
+                counter("tries").add(-1)
+                tries.add(0.5)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("tries") == 6 * (5000 - 100 + 50)
+
+
+def test_signal_handler_may_add_within_an_addition(puller: Puller, handler: ShardHandler) -> None:
+    """What interrupts an addition and adds at the same counter loses nothing."""
+    tries, within = counter("tries"), 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal within
+        within += 1
+        tries.add()
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    added = 0
+    try:
+        while within < 200:
+            tries.add()
+            added += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("tries") == added + within
+
+
+def test_code_between_any_two_steps_may_add(puller: Puller, handler: ShardHandler) -> None:
+    """A tracer that adds at every line, at its worst within an addition, loses nothing."""
+    tries, traced = counter("tries"), 0
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal traced
+        if "counters.py" in frame.f_code.co_filename and frame.f_code.co_name == "add":
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                sys.settrace(None)
+                tries.add(2)
+                sys.settrace(trace)
+                traced += 1
+        return trace
+
+    sys.settrace(trace)
+    for _ in range(20):
+        tries.add()
+    sys.settrace(None)
+    handler.close()
+    puller.until_final()
+
+    assert traced > 100
+    assert puller.total("tries") == 20 + 2 * traced
+
+
+def test_forked_child_counts_from_zero(puller: Puller, handler: ShardHandler) -> None:
+    """What was added before belongs to the parent, also what its thread has not taken yet."""
+    tries = counter("tries")
+    tries.add(5)
+    child = os.fork()
+    if not child:
+        tries.add(2)
+        handler.close()
+        os._exit(0)
+    tries.add(10)
+    os.waitpid(child, 0)
+    handler.close()
+    puller.until(lambda: sum(report.final for report in puller.reports) == 2)
+
+    assert puller.total("tries") == 17
+    assert len({report.process for report in puller.reports}) == 2
+
+
+def test_counter_may_be_made_before_the_handler(puller: Puller) -> None:
+    """What was added by then goes to the first handler, though nothing is added or logged later."""
+    early = counter("early")
+    early.add(3)
+    handler = ShardHandler(puller.endpoint, "b")
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("early") == 3
+
+
+def test_next_handler_goes_on(puller: Puller) -> None:
+    """As after a second dictConfig: what comes after the close is counted by the next, once."""
+    tries = counter("tries")
+    first = ShardHandler(puller.endpoint, "b")
+    tries.add(1)
+    first.close()
+    tries.add(10)
+    second = ShardHandler(puller.endpoint, "b")
+    tries.add(100)
+    second.close()
+    puller.until(lambda: sum(report.final for report in puller.reports) == 2)
+
+    assert puller.total("tries") == 111
+
+
+def test_of_two_handlers_one_counts(puller: Puller, handler: ShardHandler) -> None:
+    """What is counted is counted once in a process, though it has another handler."""
+    other = ShardHandler(puller.endpoint, "other")
+    counter("tries").add()
+    other.close()
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("tries") == 1
+
+
+def test_counter_that_nobody_keeps_is_counted(puller: Puller, handler: ShardHandler) -> None:
+    """It lives until it was taken, and no longer."""
+    for _ in range(100):
+        counter("tries").add()
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("tries") == 100
+
+
+def test_erase_ends_what_was_added_before_it_only(
+    puller: Puller, handler: ShardHandler, log: logging.Logger
+) -> None:
+    """However the thread comes round to it: additions and erases of a thread keep their order."""
+    log.addHandler(handler)
+    tries = counter("n", "tries")
+    for _ in range(50):
+        tries.add(3)
+        log.info("again", extra={"n": erase})
+        tries.add(4)
+    handler.close()
+    puller.until_final()
+    last = max(total.generation for report in puller.reports for total in report.totals)
+    newest = [
+        total.amount
+        for report in puller.reports
+        for total in report.totals
+        if total.path == "n/tries" and total.generation == last
+    ]
+
+    assert max(newest) == 4
+
+
+@pytest.mark.parametrize(
+    ("keys", "n", "reason"),
+    [
+        (("n",), float("nan"), "count"),
+        (("n",), float("inf"), "count"),
+        (("n",), 2**60, "count"),
+        (("n",), "text", "count"),
+        (("shardlog", "n"), 1, "reserved"),
+        (("a", "~"), 1, "collapsed"),
+        (("a", "x" * 300), 1, "key"),
+        ((), 1, "key"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(
+    keys: tuple[str, ...], n: Any, reason: str, puller: Puller, handler: ShardHandler
+) -> None:
+    """Nothing is raised, nothing counted, and the blade's health names it."""
+    counter(*keys).add(n)
+    handler.close()
+    puller.until_final()
+
+    assert puller.total(f"shardlog/health/blade/b/refused/{reason}") == 1
+    assert not any(
+        total.path.startswith(("n", "a")) for report in puller.reports for total in report.totals
+    )
+
+
+def test_without_a_handler_nothing_happens() -> None:
+    """Additions neither raise nor wait nor start anything where no handler is made."""
+    script = (
+        "import os; from shardlog.handler import counter\n"
+        "tries = counter('tries')\n"
+        "for _ in range(100_000): tries.add()\n"
+        "tries.add(float('nan'))\n"
+        "print(len(os.listdir('/proc/self/task')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["1"]
+
+
+def test_what_waits_does_not_grow_with_additions() -> None:
+    """Where the thread does not come round, a million additions take no more than one."""
+    handler = ShardHandler(nowhere(), "b")
+    tries = counter("tries")
+    for _ in range(1000):
+        tries.add()
+    before = sys.getallocatedblocks()
+    for _ in range(100_000):
+        tries.add()
+
+    assert sys.getallocatedblocks() - before < 10_000
+    handler.close()
