@@ -7,10 +7,10 @@ is-new-enough = $(if $(1),$(shell $(1) -c \
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
             $(if $(call is-new-enough,$(name)),$(name))))
 
-.PHONY: help demo test lint torture chaos bench simulate picture clean .venv
+.PHONY: help demo test lint torture chaos crowds bench bench-check simulate picture clean .venv
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/base  ## a whole cluster on this machine, for 20 seconds
 	.venv/bin/shardlog demo --seconds 20
@@ -31,8 +31,14 @@ torture: .venv/dev  ## faults and load, for as long as it takes
 chaos: .venv/dev  ## counts while everything is killed, for some three minutes
 	.venv/bin/python -m benchmarks.chaos
 
-bench: .venv/dev  ## what processes cost a collector, for some ten minutes
+crowds: .venv/dev  ## what processes cost a collector, for some ten minutes
 	.venv/bin/python -m benchmarks.crowds
+
+bench: .venv/dev  ## how fast it is, beside others
+	.venv/bin/python -m benchmarks.speed
+
+bench-check: .venv/dev  ## the same; fails where a goal is missed
+	.venv/bin/python -m benchmarks.speed --check
 
 simulate: .venv/dev  ## whole clusters in one process, where everything fails, for ten minutes
 	.venv/bin/python -m tests.simulation

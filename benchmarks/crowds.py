@@ -222,7 +222,7 @@ def count_at(host: Host, number: int, paths: list[str]) -> None:
     for report in reports(said, paths, host.now_ns, 1000):
         host.hear(report)
         host.settle()
-    assert host.machine.state.cells.keys() >= set(paths)
+    assert host.machine.state.counting.keys() >= set(paths)
 
 
 def wire() -> dict[str, dict[str, float]]:

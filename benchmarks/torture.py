@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.status import Status
 
+from benchmarks.environment import environment
 from benchmarks.report import ROOT, Rows, about, goal, goal_rows, keep, show
 from benchmarks.torture_blade import SCENARIOS
 from benchmarks.torture_handlers import HANDLERS
@@ -29,8 +30,6 @@ from benchmarks.torture_lifecycle import (
 from benchmarks.torture_values import HOSTILE
 
 REQUIREMENTS = ROOT / "benchmarks" / "requirements-torture.txt"
-CACHE = ROOT / ".cache"
-ENVIRONMENT = CACHE / "torture-venv"
 CASE_S_MAX = 180
 
 CALL_US_MAX = 1000.0
@@ -48,8 +47,6 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--alone", action="store_true", help="ShardHandler only, nothing is kept")
     flags = parser.parse_args()
-    CACHE.mkdir(exist_ok=True)
-    (CACHE / ".gitignore").write_text("*\n")
     try:
         with out.status("torture") as status:
             report = torture(status, ["shard"] if flags.alone else list(HANDLERS))
@@ -71,7 +68,7 @@ def torture(status: Status, handlers: list[str]) -> dict[str, Any]:
     exits: dict[str, float | None] = {}
     for handler in handlers:
         status.update(f"{HANDLERS[handler]}: its environment")
-        python = environment(handler)
+        python = python_for(handler)
         if python is None:
             continue
         hostile[handler] = {}
@@ -96,23 +93,14 @@ def torture(status: Status, handlers: list[str]) -> dict[str, Any]:
     return {**report, "goals": goals(report)}
 
 
-def environment(handler: str) -> str | None:
+def python_for(handler: str) -> str | None:
     """The Python that has what the handler needs; None if that cannot be had."""
     if handler != "otel":
         return sys.executable
-    python = ENVIRONMENT / "bin" / "python"
-    stamp = ENVIRONMENT / REQUIREMENTS.name
-    wanted = REQUIREMENTS.read_text()
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        pip = [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)]
-        try:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
-            subprocess.run(pip, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        except subprocess.CalledProcessError:
-            out.print(f"{HANDLERS[handler]} is missing: pip cannot install {REQUIREMENTS.name}")
-            return None
-        stamp.write_text(wanted)
-    return str(python)
+    python, missing = environment("torture", REQUIREMENTS)
+    if missing:
+        out.print(f"{HANDLERS[handler]} is missing: pip cannot install {', '.join(missing)}")
+    return None if missing else str(python)
 
 
 def hostile_rows(handler: str, python: str) -> Iterator[dict[str, Any]]:
