@@ -30,7 +30,7 @@ def draw(cases: list[dict[str, Any]], file: Path) -> None:
         middles = [median(case["values"][name]) for name in names]
         colours = ["tab:orange" if name.startswith("shardlog") else "tab:gray" for name in names]
         bars = panel.barh(names, middles, color=colours)
-        panel.bar_label(bars, labels=[f"{middle:,.3g}" for middle in middles], padding=3)
+        panel.bar_label(bars, labels=[*map(_label, middles)], padding=3)
         panel.set_title(
             f"{case['number']}. {case['title']}, {case['unit']}", loc="left", fontsize=10
         )
@@ -38,6 +38,10 @@ def draw(cases: list[dict[str, Any]], file: Path) -> None:
         panel.margins(x=0.12)
         panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, metadata={"Date": None})
+
+
+def _label(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _height(case: dict[str, Any]) -> float:

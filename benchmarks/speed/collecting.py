@@ -83,7 +83,8 @@ def measure(tell: Callable[[str], object]) -> Case:
         for name in values
         if name != "shardlog collector"
     ]
-    return Case(5, "taking in, log calls on one core", "log calls/s", values, missing, goals)
+    title = "What one core takes in"
+    return Case(5, title, "log calls/s", values, missing, goals)
 
 
 class Crowd:

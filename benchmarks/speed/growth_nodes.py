@@ -58,7 +58,7 @@ def measure_collector(tell: Callable[[str], object]) -> Case:
         for calls in CALLS
     }
     names = {
-        f"collector, {PROCESSES * calls * SECOND // FLUSH_NS:,} calls/s": crowd
+        f"shardlog collector, {PROCESSES * calls * SECOND // FLUSH_NS:,} calls/s": crowd
         for calls, crowd in crowds.items()
     }
     contenders = {name: partial(_collect, crowd) for name, crowd in names.items()}
@@ -72,7 +72,10 @@ def measure_collector(tell: Callable[[str], object]) -> Case:
 def measure_aggregator(tell: Callable[[str], object]) -> Case:
     """What one host costs an aggregator a second, by the number of hosts."""
     values = in_turns(
-        {f"aggregator, each of {hosts:,} hosts": partial(_aggregate, hosts) for hosts in HOSTS},
+        {
+            f"shardlog aggregator, each of {hosts:,} hosts": partial(_aggregate, hosts)
+            for hosts in HOSTS
+        },
         TURNS,
         tell,
     )
