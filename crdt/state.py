@@ -106,7 +106,8 @@ class State:
         part = self._parts.part(self._replica)
         leaf = Leaf(stamp, writer, value, part.replica)
         old = self.map.leaves.get(path)
-        # The short cut of `_join`, but others keep its own leaves: 0.5 us instead of 0.75 us.
+        # The short cut of `_join`, with a leaf of its own, as a store may yet have to read the old
+        # one: 0.23 us instead of 0.73 us.
         if (
             old is not None
             and old.replica is part.replica

@@ -9,10 +9,10 @@ different: what an aggregator does with it, but for telling others.
   writer; an entry of a counter in a dict of its replica.
 - *bare loop, checked*: the same behind shardlog's decoder, which lets nothing in that is no path,
   no value or no amount. It says how much of the difference that is.
-- *pycrdt*: each host has a `Doc` with its paths as keys of one `Map`: nested maps give larger
-  updates, and are no faster. The hundred sets of a frame are one transaction, as its docs advise,
-  and one update from `get_update(state)`; `apply_update` takes it in. A counter is a value like any
-  other: pycrdt has none.
+- *pycrdt*: each host has a `Doc` with its paths as keys of one `Map`, not as nested maps. The
+  hundred sets of a frame are one transaction, as its docs advise, and one update from
+  `get_update(state)`; `apply_update` takes it in. A counter is a value like any other: pycrdt has
+  none.
 - *loro*: the same with a `LoroMap`, `commit`, `ExportMode.Updates`, and `import_`. `import_batch`,
   which its docs name for many updates at once, takes longer.
 

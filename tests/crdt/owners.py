@@ -83,9 +83,9 @@ class Snapshot(NamedTuple):
 class Owner:
     """A collector's dealings with its replica, and all the fragments that it published."""
 
-    def __init__(self, replica: str) -> None:
+    def __init__(self, replica: str, state_class: type[State] = State) -> None:
         self.replica = replica
-        self.state = State(replica)
+        self.state = state_class(replica)
         self.fragments: list[Fragment] = []
         self.snapshots = [self._snapshot()]
         self._pieces: list[tuple[list[Forgotten], list[Entry]]] = []
@@ -220,6 +220,15 @@ def snapshot(state: State, replica: str, bytes_max: int = 1 << 20) -> list[Fragm
         chunk, after = state.snapshot(replica, after, bytes_max)
         chunks.append(chunk)
     return chunks
+
+
+@st.composite
+def sayings(draw: st.DrawFn) -> list[News]:
+    """What is said to one owner, at few paths that lie above one another; mostly later is newer."""
+    kinds = st.sampled_from(["scalar", "scalar", "count", "presence", "erase"])
+    paths = st.sampled_from(draw(st.sampled_from(MEETINGS[1:4])))
+    said = draw(st.lists(st.tuples(kinds, paths, st.integers(1, 4)), min_size=2, max_size=12))
+    return [News(kind, path, at + early, 5 * at + 4) for at, (kind, path, early) in enumerate(said)]
 
 
 @st.composite

@@ -20,11 +20,11 @@ from shardlog.crdt.errors import LocalProtocolError
 from shardlog.crdt.replication.follower import Follower
 from tests.crdt.fragments import streams
 from tests.crdt.lossy_stream import swarm
-from tests.crdt.owners import dealings
+from tests.crdt.owners import dealings, sayings
 from tests.crdt.test_counter import check_marks, shuffled_reports
 from tests.crdt.test_entry import check_owner, histories
 from tests.crdt.test_lww_map import check_order, shuffled_histories
-from tests.crdt.test_parts import check_dealings
+from tests.crdt.test_parts import check_dealings, check_what_is_named
 from tests.crdt.test_state import check_deliveries, check_snapshot, check_views, deliveries, takings
 
 T = TypeVar("T")
@@ -301,6 +301,24 @@ PRODUCT = [
     ),
 ]
 
+OWNER = [
+    Mutant(
+        "an owner's short cut passes over what is below",
+        "            and path not in self.map.odd\n",
+        "",
+    ),
+    Mutant(
+        "an owner's short cut passes over counters",
+        "            and not self._mixed\n        ):\n            part.map",
+        "        ):\n            part.map",
+    ),
+    Mutant(
+        "an owner's short cut takes `{}` for a scalar",
+        "            and type(value) is not dict\n            and path not in self.map",
+        "            and path not in self.map",
+    ),
+]
+
 MARKS = [
     Mutant(
         "a late total is dropped, whatever it has",
@@ -473,6 +491,14 @@ def test_a_mistake_with_the_product_is_found(mutant: Mutant) -> None:
     state_class = mutated("shardlog.crdt.state", mutant).State
 
     assert is_killed(dealings(), lambda steps: check_dealings(steps, state_class))
+
+
+@pytest.mark.parametrize("mutant", OWNER, ids=lambda mutant: mutant.mistake)
+def test_a_mistaken_owner_is_found(mutant: Mutant) -> None:
+    """By what it names of what looks different, and by its own invariants."""
+    state_class = mutated("shardlog.crdt.state", mutant).State
+
+    assert is_killed(sayings(), lambda said: check_what_is_named(said, state_class))
 
 
 @pytest.mark.parametrize("mutant", MARKS, ids=lambda mutant: mutant.mistake)

@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 
 from shardlog.crdt.delta import FORGOTTEN, Entry, Erase, Forgotten, Fragment, Value, Write
 from shardlog.crdt.state import State
-from tests.crdt.owners import PLACES, REPLICAS, Follower, Owner, Step, deal, dealings, snapshot
+from tests.crdt.owners import (
+    PATHS,
+    PLACES,
+    REPLICAS,
+    Follower,
+    News,
+    Owner,
+    Step,
+    deal,
+    dealings,
+    sayings,
+    snapshot,
+)
 
 
 def check_dealings(steps: list[Step], state_class: type[State] = State) -> None:
@@ -35,6 +47,26 @@ def check_dealings(steps: list[Step], state_class: type[State] = State) -> None:
     for owner in owners:
         fresh.drop(owner.replica)
     assert fresh.state.digest() == state_class().digest()
+
+
+def check_what_is_named(said: list[News], state_class: type[State] = State) -> None:
+    """What an owner is told changes what shows only at paths that it names.
+
+    A function of its own, so that mutants can be put to the same test.
+    """
+    owner = Owner("east", state_class)
+    for news in said:
+        before = {path: owner.state.shown(path) for path in PATHS}
+        owner.hear(news)
+        owner.state.check_invariants()
+        touched = set(owner.state.take_touched())
+        assert {path for path in PATHS if before[path] != owner.state.shown(path)} <= touched
+
+
+@given(sayings())
+def test_an_owner_names_what_looks_different(said: list[News]) -> None:
+    """Also where a register and a counter meet, or a `{}` and what is below it."""
+    check_what_is_named(said)
 
 
 @given(dealings())
