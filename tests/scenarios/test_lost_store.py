@@ -229,5 +229,6 @@ def test_a_deleted_store_without_a_runtime_directory_is_a_new_one() -> None:
         blade.count(5)
         with connect(cluster.url) as replica:  # one that was there would wait for the old replica
             shows(replica, 15)
+            eventually(lambda: bool(replica.hosts))
             assert {host.lower_bound for host in replica.hosts} == {""}
         blade.end()
