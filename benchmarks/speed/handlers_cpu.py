@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.speed.case import Case, Goal, ratio
-from benchmarks.speed.loggers import HANDLERS, NULL, QUEUE, SHARDLOG, SHARDLOG_COUNT
-from benchmarks.speed.logging_turns import costs
+from benchmarks.speed.loggers import QUEUE, SHARDLOG
+from benchmarks.speed.logging_turns import Contender, multiples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 def measure(tell: Callable[[str], object]) -> Case:
     """Measure it."""
-    names = [name for name in HANDLERS if name not in (NULL, SHARDLOG_COUNT)]
-    measured, missing = costs(names, tell)
-    values = {name: [cost.total for cost in of] for name, of in measured.items()}
+    values, missing = multiples(Contender.total, tell)
+    values[QUEUE] = [1.0] * len(values[SHARDLOG])
     goals = [Goal(f"{SHARDLOG} to {QUEUE}", ratio(values, SHARDLOG, QUEUE), 1.0)]
     title = "A log call with three leaves, in all threads and the receiver"
-    return Case(2, title, "µs", values, missing, goals)
+    return Case(2, title, f"x {QUEUE}", values, missing, goals)

@@ -1,22 +1,27 @@
-"""A process that logs through one handler: python -m benchmarks.speed.loggers NAME FOLDER
+"""A process that logs through one handler: python -m benchmarks.speed.loggers NAME FOLDER ADDRESS
 
 What is logged is the same for all: a message and three leaves below four keys, as of a process that
-is busy with one task. Values change from call to call, the path does not. It is logged in bursts
-that fit every queue, with a pause after each in which the queues drain. For each line `BURSTS` on
-its standard input it prints, per call and in microseconds, what the calling thread took, and what
-this process did: `CALLER PROCESS`. CPU time and not wall clock: what other threads and processes do
-meanwhile is not the caller's cost.
+is busy with one task. Values change from call to call, the path does not: what gathers conflates,
+and what many paths cost a collector is case 5. It is logged in bursts that fit every queue, with a
+pause after each in which the queues drain.
+
+A machine may be half as fast again at one moment as at another, and so may one process be beside
+another. So each has a NullHandler and a QueueHandler besides, and they take turns within the
+process, burst by burst. For each line on its standard input, `WHAT HANDLER`, it prints the
+microseconds of CPU of a call: for `caller` those of the calling thread, for `total` those of this
+whole process. The handler is `null`, `queue`, `own`, or `count`: that is `own` with a count among
+the leaves. CPU time and not wall clock: what other processes do meanwhile is not the caller's cost.
 
 Everyone is set up as its own documentation advises for speed:
 
     ShardHandler             as it comes, with a collector that runs
-    QueueHandler             a Queue(-1), as in the logging cookbook, and behind it a QueueListener
-                             that writes to a file what the record says, extras included
-    SocketHandler            as it comes: it pickles and sends in the call; makePickle is its format
+    QueueHandler             a Queue(-1), as in the logging cookbook; a QueueListener that writes
+                             to a file what the record says, extras included
+    SocketHandler            as it comes: it pickles and sends in the call
     PUBHandler               a PUB socket that is connected before; its formatter writes the extras
-    python-logstash-async    events in memory (database_path=None), a worker sends them over TCP
+    python-logstash-async    events in memory (database_path=None), which a worker sends over TCP
     OpenTelemetry            LoggingHandler with a BatchLogRecordProcessor, OTLP over HTTP
-    structlog, QueueHandler  a filtering bound logger that is cached on first use, its events as
+    structlog, QueueHandler  a filtering bound logger that is cached on first use, whose events are
                              extras; then as QueueHandler
 """
 
@@ -35,13 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHARDLOG = "shardlog ShardHandler"
-SHARDLOG_COUNT = "shardlog ShardHandler, one of them a count"
 QUEUE = "QueueHandler"
-NULL = "NullHandler"
 
 BURST = 300
-PAUSE_S = 0.05
-DRAIN_S = 0.2
+WARM_UP = 30
+TOTAL_BURSTS = 6
+PAUSE_S = 0.06
+DRAIN_S = 0.1
 TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s %(intents)s"
 
 log = logging.getLogger("scraper")
@@ -52,39 +57,43 @@ def load(module: str) -> Any:
     return importlib.import_module(module)
 
 
-def _shardlog(folder: Path, address: str) -> None:
-    log.addHandler(load("shardlog.handler").ShardHandler(address, "scraper-1"))
+def _shardlog(folder: Path, address: str) -> logging.Handler:
+    handler: logging.Handler = load("shardlog.handler").ShardHandler(address, "scraper-1")
+    return handler
 
 
-def _queue(folder: Path, address: str) -> None:
+def _queue(folder: Path, address: str) -> logging.Handler:
     file = logging.FileHandler(folder / "queue.log")
     file.setFormatter(logging.Formatter(TEXT))
     records: Queue[Any] = Queue(-1)
     logging.handlers.QueueListener(records, file).start()
-    log.addHandler(logging.handlers.QueueHandler(records))
+    return logging.handlers.QueueHandler(records)
 
 
-def _socket(folder: Path, address: str) -> None:
+def _socket(folder: Path, address: str) -> logging.Handler:
     host, _, port = address.rpartition(":")
-    log.addHandler(logging.handlers.SocketHandler(host, int(port)))
+    return logging.handlers.SocketHandler(host, int(port))
 
 
-def _pub(folder: Path, address: str) -> None:
+def _pub(folder: Path, address: str) -> logging.Handler:
     socket = load("zmq").Context.instance().socket(load("zmq").PUB)
     socket.connect(f"tcp://{address}")
-    handler = load("zmq.log.handlers").PUBHandler(socket)
+    handler: logging.Handler = load("zmq.log.handlers").PUBHandler(socket)
     handler.setFormatter(logging.Formatter(TEXT))
-    log.addHandler(handler)
     time.sleep(0.5)  # what is published before the subscription has come is not sent at all
+    return handler
 
 
-def _logstash(folder: Path, address: str) -> None:
+def _logstash(folder: Path, address: str) -> logging.Handler:
     host, _, port = address.rpartition(":")
     module = load("logstash_async.handler")
-    log.addHandler(module.AsynchronousLogstashHandler(host, int(port), database_path=None))
+    handler: logging.Handler = module.AsynchronousLogstashHandler(
+        host, int(port), database_path=None
+    )
+    return handler
 
 
-def _otel(folder: Path, address: str) -> None:
+def _otel(folder: Path, address: str) -> logging.Handler:
     exporter = load("opentelemetry.exporter.otlp.proto.http._log_exporter").OTLPLogExporter(
         endpoint=f"http://{address}/v1/logs"
     )
@@ -92,18 +101,12 @@ def _otel(folder: Path, address: str) -> None:
     batches = load("opentelemetry.sdk._logs.export").BatchLogRecordProcessor(exporter)
     provider.add_log_record_processor(batches)
     module = load("opentelemetry.instrumentation.logging.handler")
-    log.addHandler(module.LoggingHandler(logger_provider=provider))
+    handler: logging.Handler = module.LoggingHandler(logger_provider=provider)
+    return handler
 
 
-def _null(folder: Path, address: str) -> None:
-    log.addHandler(logging.NullHandler())
-
-
-HANDLERS: dict[str, tuple[str, Callable[[Path, str], None]]] = {
-    NULL: ("", _null),
+HANDLERS: dict[str, tuple[str, Callable[[Path, str], logging.Handler]]] = {
     SHARDLOG: ("collector", _shardlog),
-    SHARDLOG_COUNT: ("collector", _shardlog),
-    QUEUE: ("", _queue),
     "SocketHandler": ("stream", _socket),
     "PUBHandler": ("sub", _pub),
     "python-logstash-async": ("stream", _logstash),
@@ -195,33 +198,43 @@ def main() -> None:
     name, folder, address = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     log.setLevel(logging.INFO)
     log.propagate = False
-    HANDLERS[name][1](folder, address)
-    burst: Callable[[int], int] = _counting if name == SHARDLOG_COUNT else _plain
-    if name.startswith("structlog"):
-        burst = _structlog()
+    queue, own = _queue(folder, ""), HANDLERS[name][1](folder, address)
+    handlers: dict[str, tuple[logging.Handler, Callable[[int], int]]] = {
+        "null": (logging.NullHandler(), _plain),
+        "queue": (queue, _plain),
+        "own": (own, _structlog() if name.startswith("structlog") else _plain),
+        "count": (own, _counting),
+    }
     print("ready", flush=True)
     for line in sys.stdin:
-        burst(BURST)  # wakes what slept
-        _drain()
-        bursts = int(line)
-        started = time.process_time_ns()
-        caller_ns = 0
-        for _ in range(bursts):
-            caller_ns += burst(BURST)
-            time.sleep(PAUSE_S)
-        _drain()
-        process_ns = time.process_time_ns() - started
-        calls = bursts * BURST * 1000
-        print(caller_ns / calls, process_ns / calls, flush=True)
-    logging.shutdown()
+        what, handler = line.split()
+        log.handlers[:], burst = [handlers[handler][0]], handlers[handler][1]
+        print({"caller": _caller, "total": _total}[what](burst, own) / 1000, flush=True)
 
 
-def _drain() -> None:
-    for handler in log.handlers:
-        handler.flush()
-        provider: Any = getattr(handler, "_logger_provider", None)
-        if provider is not None:
-            provider.force_flush()
+def _caller(burst: Callable[[int], int], own: logging.Handler) -> float:
+    burst(WARM_UP)
+    took = burst(BURST) / BURST
+    time.sleep(PAUSE_S)
+    return took
+
+
+def _total(burst: Callable[[int], int], own: logging.Handler) -> float:
+    burst(BURST)
+    _drain(own)
+    started = time.process_time_ns()
+    for _ in range(TOTAL_BURSTS):
+        burst(BURST)
+        time.sleep(PAUSE_S)
+    _drain(own)
+    return (time.process_time_ns() - started) / (TOTAL_BURSTS * BURST)
+
+
+def _drain(handler: logging.Handler) -> None:
+    handler.flush()
+    provider: Any = getattr(handler, "_logger_provider", None)
+    if provider is not None:
+        provider.force_flush()
     time.sleep(DRAIN_S)
 
 

@@ -8,26 +8,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
+from statistics import median
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from benchmarks.speed.case import TURNS
-from benchmarks.speed.loggers import BURST, HANDLERS, NULL
+from benchmarks.speed.case import TURNS, in_turns
+from benchmarks.speed.loggers import BURST, HANDLERS, SHARDLOG, TOTAL_BURSTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-BURSTS = 10
-
-
-class Cost(NamedTuple):
-    """What one log call took in one turn, in µs of CPU: beyond that of a NullHandler."""
-
-    caller: float
-    total: float
-    """In the process that logs, and in the one that receives."""
+    from collections.abc import Mapping
 
 
 class Told:
@@ -74,7 +67,8 @@ class Contender:
         RuntimeError: one of them has ended before it was ready.
     """
 
-    def __init__(self, name: str, folder: Path, exits: ExitStack) -> None:
+    def __init__(self, name: str, exits: ExitStack) -> None:
+        folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="shardlog-")))
         receiver, _ = HANDLERS[name]
         address = ""
         self._receiver: Told | None = None
@@ -88,43 +82,60 @@ class Contender:
         exits.callback(self._process.end)
         self._process.ask()
 
-    def turn(self) -> Cost:
-        """What one log call took, that of a NullHandler included."""
-        before_ns = self._receiver.cpu_ns() if self._receiver else 0
-        caller, process = map(float, self._process.ask(str(BURSTS)).split())
-        after_ns = self._receiver.cpu_ns() if self._receiver else 0
-        return Cost(caller, process + (after_ns - before_ns) / (BURSTS * BURST * 1000))
+    def caller(self, handler: str) -> float:
+        """The µs that a call takes of the calling thread."""
+        return float(self._process.ask(f"caller {handler}"))
+
+    def total(self, handler: str) -> float:
+        """The µs that a call takes in all, of this process and of who receives."""
+        before_ns = self._received_ns()
+        took = float(self._process.ask(f"total {handler}"))
+        received_ns = self._received_ns() - before_ns if handler == "own" else 0
+        return took + received_ns / (TOTAL_BURSTS * BURST * 1000)
+
+    def _received_ns(self) -> int:
+        return self._receiver.cpu_ns() if self._receiver else 0
 
 
-def costs(
-    names: Iterable[str], tell: Callable[[str], object]
-) -> tuple[dict[str, list[Cost]], dict[str, str]]:
-    """What each handler took in each turn, and which could not be had, and why."""
-    costs: dict[str, list[Cost]] = {}
+Measure = Callable[[Contender, str], float]
+"""One of a contender's ways to tell what a call takes, by one of its process's handlers."""
+
+ROUNDS: dict[Measure, int] = {Contender.caller: 9, Contender.total: 1}
+"""In one turn. A burst is short, as the speed of a machine may change within a second."""
+
+
+def multiples(
+    measure: Measure, tell: Callable[[str], object]
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """What each takes as a multiple of what QueueHandler takes in the same process, beyond what a
+    NullHandler takes, in each turn; and who could not be had, and why.
+    """
     missing: dict[str, str] = {}
     with ExitStack() as exits:
-        contenders: dict[str, Contender] = {}
-        for name in (NULL, *names):
+        turns: dict[str, Callable[[], float]] = {}
+        for name in HANDLERS:
             tell(f"start {name}")
-            folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="shardlog-")))
             try:
-                contenders[name] = Contender(name, folder, exits)
-                costs[name] = []
+                turns[name] = partial(_multiple, Contender(name, exits), measure, "own", "queue")
             except RuntimeError as error:
                 missing[name] = str(error)
-        for turn in range(TURNS + 1):
-            for name, contender in contenders.items():
-                tell(f"{name}: turn {turn} of {TURNS}")
-                cost = contender.turn()
-                if turn:
-                    costs[name].append(cost)
-    null = costs.pop(NULL)
-    return {
-        name: [
-            Cost(a.caller - b.caller, a.total - b.total) for a, b in zip(all_of, null, strict=True)
-        ]
-        for name, all_of in costs.items()
-    }, missing
+        return in_turns(turns, TURNS, tell), missing
+
+
+def count_to_plain(tell: Callable[[str], object]) -> list[float]:
+    """What a log call with a count takes, as a multiple of one without, in each turn."""
+    with ExitStack() as exits:
+        shardlog = Contender(SHARDLOG, exits)
+        turn = partial(_multiple, shardlog, Contender.caller, "count", "own")
+        return in_turns({SHARDLOG: turn}, TURNS, tell)[SHARDLOG]
+
+
+def _multiple(contender: Contender, measure: Measure, of: str, to: str) -> float:
+    rounds: list[float] = []
+    for _ in range(ROUNDS[measure]):
+        null, less, more = (measure(contender, handler) for handler in ("null", to, of))
+        rounds.append((more - null) / (less - null))
+    return median(rounds)
 
 
 def collector(folder: Path, exits: ExitStack) -> tuple[str, Told]:
