@@ -16,10 +16,10 @@ import mmap
 import os
 import sys
 import threading
-import time
 import weakref
 from collections import deque
 from functools import partial
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from shardlog.crdt.process_id import process_id
@@ -73,6 +73,7 @@ class ShardHandler(logging.Handler):
         self.endpoint = settings.endpoint
         self.blade = settings.blade
         self._reader = ShardReader(settings.blade, settings.loggers)
+        self._take = self._reader.take
         # Now, and not in the first log call, which a signal handler may be in: both load modules.
         self._host, self._boot = settings.host, boot()
         self._nesting = _Nesting()
@@ -107,11 +108,11 @@ class ShardHandler(logging.Handler):
             if not _is_ours[0]:
                 _begin_child()
             link = self.link
-            taken = self._reader.take(record, time.time_ns())
+            taken = self._take(record, time_ns())
             if taken is None or link is None:
                 self._read(record)
             else:
-                link.put(taken, len(taken))
+                link.put_small(taken)
         except Exception as error:  # out of memory, or of stack
             self._failures.append(type(error).__name__)
 
@@ -123,7 +124,7 @@ class ShardHandler(logging.Handler):
         nesting = self._nesting
         nesting.depth += 1
         try:
-            now_ns = time.time_ns()
+            now_ns = time_ns()
             if nesting.depth <= DEPTH_MAX:
                 shard = self._reader.read(record, now_ns)
             else:
@@ -149,7 +150,7 @@ class ShardHandler(logging.Handler):
     def refuse(self, reason: str, sample: str) -> None:
         """Count what a counter was not let to count. Never raises or waits."""
         try:
-            shard = refusal(time.time_ns(), reason, sample)
+            shard = refusal(time_ns(), reason, sample)
             (self.link or self._open()).put(shard, shard.bytes)
         except Exception as error:
             self._failures.append(type(error).__name__)
@@ -191,7 +192,7 @@ class ShardHandler(logging.Handler):
         """Count what should not have happened, and was not raised."""
         with contextlib.suppress(IndexError):
             while True:
-                shard = refusal(time.time_ns(), "internal", self._failures.popleft())
+                shard = refusal(time_ns(), "internal", self._failures.popleft())
                 link.put(shard, shard.bytes)
 
     def forget_links(self) -> None:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,7 @@ from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.wire import codec
 from shardlog.handler import ShardHandler, connection, count, erase
 from shardlog.handler import link as link_module
-from shardlog.handler.link import Link
+from shardlog.handler.link import GATHER_SHARDS, Link
 from shardlog.handler.outbox import Outbox
 from shardlog.handler.shard import Shard, ShardReader
 from tests.helpers import WAIT_S, free_pair
@@ -289,11 +290,11 @@ def test_nothing_is_raised_into_the_caller(
     log.addHandler(handler)
     log.info("hello")
 
-    def fail(link: Link, shard: Shard, size: int) -> None:
+    def fail(link: Link, encoded: bytes) -> None:
         monkeypatch.undo()
         raise MemoryError
 
-    monkeypatch.setattr(Link, "put", fail)
+    monkeypatch.setattr(Link, "put_small", fail)
     log.info("lost")
     handler.close()
     puller.until_final()
@@ -406,6 +407,69 @@ def test_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(link.shards) + refused == 4000
     assert 100 <= len(link.shards) <= 104
     assert link.take_refused() == 0
+
+
+def put_shard(link: Link) -> None:
+    """As a log call that is read in the call."""
+    link.put(Shard(1, [], [], [], {}, 0), 0)
+
+
+def put_encoded(link: Link) -> None:
+    """As a log call that is only encoded."""
+    link.put_small(b"encoded")
+
+
+PUTS = pytest.mark.parametrize("put", [put_shard, put_encoded])
+
+
+@PUTS
+def test_many_shards_wake_the_thread(put: Callable[[Link], None]) -> None:
+    """While it lets them gather each alone does not, but so many do."""
+    woken = threading.Event()
+    link = gathering_link(woken)
+
+    for _ in range(GATHER_SHARDS):
+        put(link)
+    assert not woken.is_set()
+    put(link)
+    assert woken.wait(WAIT_S)
+
+
+@PUTS
+def test_thread_that_goes_to_rest_meanwhile_is_woken(
+    put: Callable[[Link], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes just after it looked for the last time is not left until it wakes by itself."""
+    woken = threading.Event()
+    link = gathering_link(woken)
+
+    class Late(deque[Any]):
+        def append(self, shard: Any) -> None:
+            monkeypatch.setattr(link, "_is_idle", True)
+            super().append(shard)
+
+    link.shards = Late()
+    put(link)
+    assert woken.wait(WAIT_S)
+
+
+@PUTS
+def test_closed_link_refuses(put: Callable[[Link], None]) -> None:
+    """What comes after the end is counted as refused, and not kept."""
+    link = idle_link()
+    link.end()
+    put(link)
+
+    assert not link.shards
+    assert link.take_refused() == 1
+
+
+def gathering_link(woken: threading.Event) -> Link:
+    """A link whose thread lets shards gather."""
+    untie = ShardReader("b").untie
+    link = Link(nowhere(), lambda _: Outbox("p", "b", {}), untie, lambda _: woken.set())
+    link.rest(0, idle=False)
+    return link
 
 
 def test_queue_is_bounded_in_bytes_too() -> None:

@@ -148,6 +148,23 @@ def test_what_is_large_is_not_taken(extra: dict[str, Any]) -> None:
     assert taken(extra) is None
 
 
+def test_code_of_keys_does_not_run() -> None:
+    """A key of another class is not even looked up."""
+    looked_up = 0
+
+    class Key:
+        def __hash__(self) -> int:
+            nonlocal looked_up
+            looked_up += 1
+            return 1
+
+    extra = {"a": {Key(): {"b": 1}}}
+    looked_up = 0
+
+    assert taken(extra) is None
+    assert looked_up == 0
+
+
 def test_record_is_taken_by_value() -> None:
     """What the caller changes after the call does not show."""
     extra = {"a": {"b": 1}}
