@@ -11,8 +11,11 @@ open, and notes how much of its total was taken. Its thread takes what came sinc
 with the time of that. A counter that was taken is announced again by the next addition.
 
 Order. An erase in the same process ends what was added before it, and nothing of what is added
-after it: the log call notes how far the totals of waiting counters were. It is not so with a scalar
-that overwrites a counter: what is added in the 50 ms before it may show as if it came after it.
+after it: the log call notes how far the totals of waiting counters were.
+
+Known anomalies. It is not so with a scalar that overwrites a counter: what is added in the 50 ms
+before it may show as if it came after it. An addition that the exception of a signal handler ends
+between its two steps may not be counted.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shardlog.handler import ShardHandler, count, counter, erase
-from tests.handler.test_handler import Puller, log, nowhere, puller
+from shardlog.handler.counters import Counter
+from tests.handler.test_handler import Puller, idle_link, log, nowhere, puller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,6 +147,25 @@ def test_code_between_any_two_steps_may_add(puller: Puller, handler: ShardHandle
 
     assert traced > 100
     assert puller.total("tries") == 20 + 2 * traced
+
+
+def test_addition_while_the_thread_looks_is_not_overlooked() -> None:
+    """What is added just after the thread has read a total is announced to it again."""
+
+    class Raced(Counter):
+        def total(self) -> int:
+            read = super().total()
+            if read < 3:
+                self.add(1)
+            return read
+
+    handler = ShardHandler(nowhere(), "b")
+    link = handler.link = idle_link()
+    Raced("n", None).add(1)
+    taken = [shard.counts for _ in range(5) for shard in link.take_shards()]
+    handler.close()
+
+    assert taken == [[("n", 1)], [("n", 1)], [("n", 1)]]
 
 
 def test_forked_child_counts_from_zero(puller: Puller, handler: ShardHandler) -> None:
