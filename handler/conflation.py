@@ -9,6 +9,9 @@ comes out does to an outbox what went in would have done. Three things are there
 - a scalar with a later `{}` at its path, which leaves the scalar's floor.
 
 All other writes and counts may change places, as neither concerns the other.
+
+Known anomaly. Where the outbox is full, what it would have refused again and again at one path is
+refused, and counted, once a round.
 """
 
 from __future__ import annotations
