@@ -8,6 +8,12 @@ as many bytes as shardlog's first frame has:
 - three bare ZeroMQ hops: PUSH to PULL, PUB to SUB, PUB to SUB; three plain loops in Python that
   block in `recv`, as pyzmq's documentation has them: no poller, no asyncio, copying, which is the
   faster way for messages below 64 KiB.
+- three plain hops: what the semantics of a register demand of four processes, by the plainest
+  Python. A handler's `emit` leaves a value to its thread, which encodes and sends it; the two in
+  between decode it, put it in a dictionary, encode it and publish it; the last decodes it, puts it
+  in a dictionary and leaves it to another thread, as `watch` does. Nothing is checked, merged,
+  numbered or looked after; two messages and two timers at once are not thought of. Once more, where
+  the first in between commits a row before it publishes, which is what a count demands.
 - Redis pub/sub: one hop to the server and one from it, over its unix socket, with the hiredis
   parser, which is what redis-py advises; the server keeps nothing (`--save "" --appendonly no`).
 - a bare commit: one row by SQLite, as a collector's store has it (WAL, synchronous=full), on the
@@ -24,20 +30,21 @@ import contextlib
 import importlib
 import logging
 import random
-import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
 import zmq
 
 from benchmarks.speed.case import TURNS, Case, Goal, in_turns
-from benchmarks.speed.latency_ends import PROBE
+from benchmarks.speed.latency_ends import PROBE, Item, commit, item_encoder, open_store
 from shardlog.handler import ShardHandler, count
 from shardlog.handler.shell import FLUSH_INTERVAL_NS
 from shardlog.monitor import connect
@@ -55,7 +62,9 @@ LOAD_SECONDS = 3
 MS = 1_000_000
 
 REGISTER, COUNTER = "shardlog: a register", "shardlog: a count"
-HOPS, REDIS, COMMIT = "three bare ZeroMQ hops", "Redis pub/sub", "a bare SQLite commit"
+HOPS, PLAIN = "three bare ZeroMQ hops", "three hops, understood and kept"
+STORED = "three hops, understood and stored"
+REDIS, COMMIT = "Redis pub/sub", "a bare SQLite commit"
 LOADED = "shardlog: a register, under load"
 
 Probe: TypeAlias = "Callable[[], list[float]]"
@@ -72,6 +81,8 @@ def measure(tell: Callable[[str], object]) -> Case:
         for name, probe in stack.enter_context(_shardlog(cluster.url, cluster.endpoint())).items():
             probes[name] = probe
         probes[HOPS] = stack.enter_context(_hops(folder))
+        probes[PLAIN] = stack.enter_context(_plain(folder))
+        probes[STORED] = stack.enter_context(_plain(folder, "stored"))
         try:
             probes[REDIS] = stack.enter_context(_redis(folder))
         except FileNotFoundError:
@@ -97,8 +108,8 @@ def measure(tell: Callable[[str], object]) -> Case:
     values[f"{LOADED}, p99"] = [_p99(turn) for turn in loaded]
     flush_ms = FLUSH_INTERVAL_NS / MS
     counts = [
-        c / (1.5 * hops + commit)
-        for c, hops, commit in zip(p50[COUNTER], p50[HOPS], p50[COMMIT], strict=True)
+        c / (1.5 * hops + stored)
+        for c, hops, stored in zip(p50[COUNTER], p50[HOPS], p50[COMMIT], strict=True)
     ]
     registers = [r / hops for r, hops in zip(p50[REGISTER], p50[HOPS], strict=True)]
     under_load = median(values[f"{LOADED}, p99"]) / flush_ms
@@ -181,6 +192,51 @@ def _hops(folder: Path) -> Generator[Probe]:
 
 
 @contextlib.contextmanager
+def _plain(folder: Path, store: str = "") -> Generator[Probe]:
+    first, second, third = f"ipc://{folder}/plain{store}.sock", free_pair(), free_pair()
+    stores = (f"{folder}/{store}.sqlite",) if store else ()
+    log = logging.getLogger(f"benchmarks.plain{store}")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    with (
+        _process("plain_aggregator", second, third),
+        _process("plain_collector", first, second, *stores),
+        _process("plain_end", third) as end,
+    ):
+        handler = _PlainHandler(first)
+        log.addHandler(handler)
+        time.sleep(1)  # as above
+        yield _Probes(lambda n: log.info("probe", extra={PROBE: n}), end)
+        log.removeHandler(handler)
+        handler.close()
+
+
+class _PlainHandler(logging.Handler):
+    """Leaves a value to a thread, which alone has the socket, and sends it."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__()
+        self._said: SimpleQueue[Item | None] = SimpleQueue()
+        self._writer = "w" * (PAYLOAD_BYTES - 30)
+        self._thread = threading.Thread(target=self._send, args=(endpoint,))
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.put(Item(self._writer, PROBE, time.time_ns(), record.__dict__[PROBE]))
+
+    def close(self) -> None:
+        self._said.put(None)
+        self._thread.join()
+        super().close()
+
+    def _send(self, endpoint: str) -> None:
+        with zmq.Context() as context, context.socket(zmq.PUSH) as push:
+            push.connect(endpoint)
+            while (item := self._said.get()) is not None:
+                push.send(item_encoder.encode(item))
+
+
+@contextlib.contextmanager
 def _redis(folder: Path) -> Generator[Probe]:
     importlib.import_module("hiredis")  # which redis-py takes if it is there
     redis = importlib.import_module("redis")
@@ -201,19 +257,14 @@ def _redis(folder: Path) -> Generator[Probe]:
 
 @contextlib.contextmanager
 def _commit(folder: Path) -> Generator[Probe]:
-    db = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
-    db.execute("pragma journal_mode = wal")
-    db.execute("pragma synchronous = full")
-    db.execute("create table row (path text primary key, value blob)")
+    db = open_store(f"{folder}/bare.sqlite")
 
     def probe() -> list[float]:
         latencies_ms: list[float] = []
         for n in range(PROBES):
             _rest()
             began_ns = time.perf_counter_ns()
-            with db:
-                db.execute("begin immediate")
-                db.execute("insert or replace into row values (?, ?)", ("probe", n))
+            commit(db, PROBE, n)
             latencies_ms.append((time.perf_counter_ns() - began_ns) / MS)
         return latencies_ms
 

@@ -1,4 +1,4 @@
-"""The other processes of case 6: relays of bare hops, who waits at the end, and who makes load.
+"""The other processes of case 6: relays of hops, who waits at the end, who makes load.
 
     python -m benchmarks.speed.latency_ends ROLE ARGUMENT...
 
@@ -12,16 +12,33 @@ import contextlib
 import importlib
 import logging
 import random
+import sqlite3
 import sys
+import threading
 import time
+from queue import SimpleQueue
 from typing import cast
 
+import msgspec
 import zmq
 
 from shardlog.handler import ShardHandler, count
 from shardlog.monitor import connect
 
 PROBE = "probe"
+
+
+class Item(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What the plain contender's processes say to each other."""
+
+    writer: str
+    path: str
+    stamp: int
+    value: int
+
+
+item_encoder = msgspec.msgpack.Encoder()
+item_decoder = msgspec.msgpack.Decoder(Item)
 
 
 def relay_first(receive: str, publish: str) -> None:
@@ -56,6 +73,78 @@ def bare_end(address: str) -> None:
     _ready()
     while True:
         _arrived(int.from_bytes(source.recv()[:8], "big"))
+
+
+def plain_collector(receive: str, publish: str, store: str = "") -> None:
+    """`relay_first`, which understands what it passes on, and keeps it; in a store, if it has one.
+
+    What it stores it passes on once it is stored.
+    """
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    source, sink = context.socket(zmq.PULL), context.socket(zmq.PUB)
+    source.bind(receive)
+    sink.connect(publish)
+    _pass_on(source, sink, open_store(store) if store else None)
+
+
+def plain_aggregator(receive: str, publish: str) -> None:
+    """`relay_second`, which understands what it passes on, and keeps it."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    source, sink = context.socket(zmq.SUB), context.socket(zmq.PUB)
+    source.set(zmq.SUBSCRIBE, b"")
+    source.bind(receive)
+    sink.bind(publish)
+    _pass_on(source, sink)
+
+
+def plain_end(address: str) -> None:
+    """`bare_end`, whose thread that follows leaves to another what it hears."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    source = context.socket(zmq.SUB)
+    source.set(zmq.SUBSCRIBE, b"")
+    source.connect(address)
+    changes: SimpleQueue[int] = SimpleQueue()
+
+    def follow() -> None:
+        state: dict[str, Item] = {}
+        while True:
+            item = item_decoder.decode(source.recv())
+            state[item.path] = item
+            changes.put(item.value)
+
+    threading.Thread(target=follow, daemon=True).start()
+    _ready()
+    while True:
+        _arrived(changes.get())
+
+
+def _pass_on(
+    source: zmq.Socket[bytes], sink: zmq.Socket[bytes], store: sqlite3.Connection | None = None
+) -> None:
+    state: dict[str, Item] = {}
+    _ready()
+    while True:
+        item = item_decoder.decode(source.recv())
+        state[item.path] = item
+        if store is not None:
+            commit(store, item.path, item.value)
+        sink.send(item_encoder.encode(item))
+
+
+def open_store(path: str) -> sqlite3.Connection:
+    """A table of rows, durable as a collector's store is."""
+    store = sqlite3.connect(path, isolation_level=None)
+    store.execute("pragma journal_mode = wal")
+    store.execute("pragma synchronous = full")
+    store.execute("create table row (path text primary key, value blob)")
+    return store
+
+
+def commit(store: sqlite3.Connection, path: str, value: int) -> None:
+    """One row, in a transaction of its own."""
+    with store:
+        store.execute("begin immediate")
+        store.execute("insert or replace into row values (?, ?)", (path, value))
 
 
 def redis_end(path: str) -> None:
@@ -122,7 +211,17 @@ def _arrived(number: int) -> None:
 
 ROLES = {
     role.__name__: role
-    for role in (relay_first, relay_second, bare_end, redis_end, shardlog_end, load)
+    for role in (
+        relay_first,
+        relay_second,
+        bare_end,
+        plain_collector,
+        plain_aggregator,
+        plain_end,
+        redis_end,
+        shardlog_end,
+        load,
+    )
 }
 
 if __name__ == "__main__":
