@@ -155,7 +155,7 @@ class Aggregator:
         if route is None:
             self.refuse("sources", f"{replica!r} is one more than can be followed")
             return
-        route.follower.run, route.follower.version = self._roll.extent(replica)
+        route.follower.run, route.follower.version = self._roll.extent(replica, via)
         route.follower.receive(message, now_ns)
         if not via and not isinstance(message, SnapshotChunk):
             self._roll.replicas[replica].heard_ns = now_ns
@@ -392,7 +392,7 @@ class Aggregator:
         return route
 
     def _time(self, follower: Follower, now_ns: int) -> None:
-        follower.run, follower.version = self._roll.extent(follower.source)
+        follower.run, follower.version = self._roll.extent(follower.source, follower.via)
         follower.handle_timer(now_ns)
         self._obey(follower, now_ns, is_late=True)
 
@@ -402,12 +402,14 @@ class Aggregator:
                 case Apply(delta):
                     self._merge(delta, follower, now_ns)
                 case Install():
-                    if self._take_snapshot(effect.source, effect.chunks, now_ns, by_owner=True):
+                    if self._take_snapshot(effect.source, effect.chunks, now_ns, follower.via):
                         self._down.begin(follower.via or follower.source)
                         for delta in effect.deltas:
                             self._merge(delta, follower, now_ns)
                     else:
-                        follower.run, follower.version = self._roll.extent(follower.source)
+                        follower.run, follower.version = self._roll.extent(
+                            follower.source, follower.via
+                        )
                         follower.resync(now_ns)
                     self._waiting.pop((follower.via, effect.source), None)
                     self._end_sync((follower.via, effect.source))
@@ -446,12 +448,14 @@ class Aggregator:
                 retention=status.retention,
             )
             self._roll.add(status.replica, known)
-        self._take_snapshot(status.replica, chunks, now_ns, by_owner=False)
+        self._take_snapshot(status.replica, chunks, now_ns, None)
 
     def _take_snapshot(
-        self, replica: str, chunks: tuple[SnapshotChunk, ...], now_ns: int, *, by_owner: bool
+        self, replica: str, chunks: tuple[SnapshotChunk, ...], now_ns: int, via: str | None
     ) -> bool:
         """Take a snapshot that is newer than what is known: equal versions are equal contents.
+
+        It came on the route `via`, from a twin if that is None.
 
         False if its owner may have less than what is known here, or some of it was forgotten by
         whoever passes it on while it was under way: then its chunks are of two parts.
@@ -465,9 +469,9 @@ class Aggregator:
         run = run_of(epoch)
         known = self._roll.replicas[replica]
         is_other = run != known.run
-        if by_owner:
+        if via is not None:
             self._roll.learn(chunks[0].members)
-            if not self._roll.vouch(replica, run):
+            if not self._roll.vouch(replica, run, via):
                 return False
         elif version > held:
             known.run = run
@@ -478,7 +482,7 @@ class Aggregator:
             self._beat_ns = min(self._beat_ns, now_ns + SOON_NS)
         is_mended = version == held and known.alterations > 0 and not alterations
         if version > held or is_mended:
-            known.alterations = alterations or int(not by_owner)
+            known.alterations = alterations or int(via is None)
             self.state.install(replica, version, bodies)
             self._departed.changed(replica)
             if self._memory is not None:

@@ -161,11 +161,17 @@ class Roll:
             by != replica and by in self.replicas and (known.host in ("", self.replicas[by].host))
         )
 
-    def extent(self, replica: str) -> tuple[str, int]:
-        """How far a replica is known: its run, and its version there. O(1)."""
+    def extent(self, replica: str, via: str = "") -> tuple[str, int]:
+        """How far a replica is known, to be said on a route: its run, and its version there. O(1).
+
+        Who only passes on what a replaced one had told is asked for no more than that run of it.
+        """
         known = self.replicas[replica]
         if self.is_replaced(replica):
-            return known.run or self._successors[replica], REPLACED
+            route = known.routes.get(via)
+            if route is None or not route.is_departed:
+                return known.run or self._successors[replica], REPLACED
+            return known.run, REPLACED if known.run else 0
         return known.claim or (known.run, self._state.versions.get(replica, 0))
 
     def doubts(self, replica: str, run: str, version: int) -> bool:
@@ -180,14 +186,14 @@ class Roll:
         known.claim = (run, version)
         return True
 
-    def vouch(self, replica: str, run: str) -> bool:
-        """The owner, in this run, was told how far it is known, and has all of that.
+    def vouch(self, replica: str, run: str, via: str = "") -> bool:
+        """The owner, in this run, was told on a route how far it is known, and has all of that.
 
         False if it was asked about what another node has, and has begun a run since this one last
         heard it: about what is known here it is yet to be asked. O(1).
         """
         known = self.replicas[replica]
-        before, version = self.extent(replica)
+        before, version = self.extent(replica, via)
         if before not in ("", run):
             known.vouched[before] = version
             if len(known.vouched) > RUNS_MAX:

@@ -100,6 +100,16 @@ class Network:
         """Kill a host's collector and start it again on what its store holds."""
         self.sidecars[host] = self._start(host)
 
+    def put_back(self, host: int, batches: int) -> None:
+        """Kill a host's collector and start it again on a copy of its store from so long ago."""
+        del self._stores[host][batches:]
+        self.restart(host)
+
+    def host_of(self, replica: str) -> int | None:
+        """The host at which a replica collects now, None if at none."""
+        hosts = (host for host, sidecar in enumerate(self.sidecars) if sidecar.replica == replica)
+        return next(hosts, None)
+
     def say(self, host: int) -> None:
         """The host's process counts, writes, and sends its whole total."""
         amount = self.rng.randint(1, 9)
@@ -203,7 +213,7 @@ class Network:
                     index = int(peer)
                     self._send(("chunk", host, index), partial(self._hear, index, message))
                 case Confirm(peer, message):
-                    index, name = int(peer), f"replica-{host}"
+                    index, name = int(peer), sidecar.replica
                     said = partial(self._confirmed, index, name, message.number)
                     self._send(("heard", host, index), said)
                 case _:
@@ -213,8 +223,9 @@ class Network:
         self.aggregators[index].confirmed(child, number)
 
     def _tell(self, index: int, tell: Tell) -> None:
-        host = int(tell.child.removeprefix("replica-"))
-        self._send(("tell", index, host), partial(self._told, host, index, tell))
+        host = self.host_of(tell.child)
+        if host is not None:
+            self._send(("tell", index, host), partial(self._told, host, index, tell))
 
     def _told(self, host: int, index: int, tell: Tell) -> None:
         self.sidecars[host].pass_down(str(index).encode(), tell.message)
@@ -232,8 +243,9 @@ class Network:
         index = next(i for i, other in enumerate(self.aggregators) if other is aggregator)
         for effect in aggregator.take_effects():
             if isinstance(effect, Ask):
-                host = int(effect.source.removeprefix("replica-"))
-                self._send(("ask", index, host), partial(self._ask, host, index, effect))
+                host = self.host_of(effect.source)
+                if host is not None:
+                    self._send(("ask", index, host), partial(self._ask, host, index, effect))
             elif isinstance(effect, Tell):
                 self._tell(index, effect)
 

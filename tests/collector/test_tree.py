@@ -125,6 +125,28 @@ def test_a_host_that_left_before_is_told_to_those_above() -> None:
     assert left_ns - 2000 * MS <= left.since_ns <= left_ns
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_replaced_replica_had_told_is_told_to_those_above(seed: int) -> None:
+    """Two stores go back in time under a region, whatever is lost: the global node has what their
+    replicas had told before, whose owners nobody can ask any more, as the region has it, and a
+    global node that is new as well."""
+    network = Tree(((0,), (0,)), ((1,), ()), seed)
+    for _ in range(10):
+        network.say(network.rng.randrange(2))
+        network.run(network.rng.randint(1, 1500))
+    network.put_back(0, 1)
+    network.put_back(1, 1)
+    for is_new in (False, True):
+        if is_new:
+            network.kill(1)
+        network.heal()
+        region, top = network.aggregators
+        told = [status.status for status in top.hosts(network.now_ns)]
+        assert sorted(told) == ["live", "live", *["replaced"] * (len(told) - 2)]
+        assert len(told) > 2
+        assert top.state.digest() == region.state.digest()
+
+
 def test_nodes_that_pass_on_in_a_circle_refuse_their_own_words() -> None:
     """Two nodes name each other: each refuses what it said itself, and counts it; a host that both
     hear and that goes is stale at both; its counts are right."""

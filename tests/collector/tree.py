@@ -167,8 +167,9 @@ class Tree(Network):
 
     def _ask_node(self, node: int, source: str, via: str, ask: Ask) -> None:
         if not via:
-            host = int(source.removeprefix("replica-"))
-            self._send(("ask", node, host), partial(self._ask, host, node, ask))
+            host = self.host_of(source)
+            if host is not None:
+                self._send(("ask", node, host), partial(self._ask, host, node, ask))
         elif via in self._names:
             child = self._names[via]
             self._send(("ask node", node, child), partial(self._asked, child, node, ask))
@@ -177,7 +178,7 @@ class Tree(Network):
         if child in self._names:
             below = self._names[child]
             self._send(("tell node", node, below), partial(self._told_node, below, node, tell))
-        elif child.startswith("replica-"):
+        else:
             self._tell(node, tell)
 
     def _told_node(self, child: int, node: int, tell: Tell) -> None:
