@@ -12,7 +12,7 @@ all. No two clocks are compared.
 
 A replica that another of its host goes on for is replaced: what it told stays, it is waited for no
 more, and if it is heard again, its store went back in time. It is told so by a request that knows
-more of it than it can hold, and goes on as another.
+more of it than it can hold, and by whom it was replaced: it goes on as another, for both.
 
 Known anomaly. A host whose clock stepped back while one of two regions could not hear it is stale
 above both until its clock has caught up, if the other one started since.
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.clock_offset import ClockOffset
 from shardlog.crdt.replication.follower import MISSED_HEARTBEATS
-from shardlog.crdt.replication.messages import HostStatus, run_of
+from shardlog.crdt.replication.messages import REPLACED, HostStatus, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from shardlog.crdt.state import State
 
 MS = 1_000_000
-REPLACED = 2**63 - 1
-"""The version at which a replaced replica is known: no store holds as much."""
 DEPARTED_NS = 60_000 * MS
 """Whose owner is silent for so long is forgotten here, as it would do itself."""
 NAMES_MAX = 3
@@ -162,7 +160,7 @@ class Roll:
         )
 
     def extent(self, replica: str, via: str = "") -> tuple[str, int]:
-        """How far a replica is known, to be said on a route: its run, and its version there. O(1).
+        """How far a replica is known, to be said on a route: as in `SnapshotRequest`. O(1).
 
         Who only passes on what a replaced one had told is asked for no more than that run of it.
         """
@@ -170,7 +168,7 @@ class Roll:
         if self.is_replaced(replica):
             route = known.routes.get(via)
             if route is None or not route.is_departed:
-                return known.run or self._successors[replica], REPLACED
+                return self._successors[replica], REPLACED
             return known.run, REPLACED if known.run else 0
         return known.claim or (known.run, self._state.versions.get(replica, 0))
 

@@ -57,7 +57,14 @@ from shardlog.collector.sidecar.outlet import Channel, Outlet
 from shardlog.collector.sidecar.presence import Presence
 from shardlog.crdt.path import RESERVED, path_keys
 from shardlog.crdt.process_id import blade_of
-from shardlog.crdt.replication.messages import Answer, Confirm, Log, Publish, SnapshotRequest
+from shardlog.crdt.replication.messages import (
+    REPLACED,
+    Answer,
+    Confirm,
+    Log,
+    Publish,
+    SnapshotRequest,
+)
 from shardlog.crdt.state import State
 
 if TYPE_CHECKING:
@@ -287,12 +294,16 @@ class Sidecar:
         """
         request = self._outlet.went_back()
         if request is not None:
-            self._notes.lost(
-                f"{self._config.store} went back in time: version {request.version} of "
-                f"{self.replica} is known, it had told no more than "
-                f"{self._outlet.left_by(request.run)}"
-            )
-            self._succeed((self.replica,), WENT_BACK)
+            went_back = f"{self._config.store} went back in time: "
+            if request.version == REPLACED:
+                self._notes.lost(f"{went_back}{request.run} goes on for {self.replica}")
+                self._succeed((self.replica, request.run), WENT_BACK)
+            else:
+                self._notes.lost(
+                    f"{went_back}version {request.version} of {self.replica} is known, it had "
+                    f"told no more than {self._outlet.left_by(request.run)}"
+                )
+                self._succeed((self.replica,), WENT_BACK)
         if not self._has_swept:
             self._sweep(self._tick_ns)
         effects: list[SidecarEffect] = []

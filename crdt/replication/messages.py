@@ -166,12 +166,17 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     retention: str = ""
 
 
+REPLACED = 2**63 - 1
+"""The version at which a replica is known that another goes on for: no store holds as much."""
+
+
 class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request"):
     """Asks for the chunk behind the path `after`; None for the first. `request` names the attempt.
 
     Whoever answers keeps nothing between two chunks, so requests may be repeated at will. `source`
     is whose snapshot is wanted, "" that of the node itself. `run` and `version` say how far whoever
-    asks knows that replica: a store that holds less than it once told learns of it by them.
+    asks knows that replica: a store that holds less than it once told learns of it by them. With
+    the version REPLACED, `run` is the replica that goes on for it.
     """
 
     request: Natural

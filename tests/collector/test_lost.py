@@ -16,6 +16,7 @@ from shardlog.collector.sidecar.machine import LOST, WENT_BACK, Sidecar
 from shardlog.crdt.counter import Mark
 from shardlog.crdt.delta import Entry, Fragment, Retired, Total, Write
 from shardlog.crdt.replication.messages import (
+    REPLACED,
     Answer,
     Ask,
     Delta,
@@ -28,7 +29,7 @@ from shardlog.crdt.replication.messages import (
     SnapshotRequest,
 )
 from shardlog.crdt.state import State
-from tests.collector.lossy_stores import Fate, lossy_run
+from tests.collector.lossy_stores import Fate, World, lossy_run
 from tests.collector.network import stored
 from tests.crdt.test_mutants import Mutant, mutated
 
@@ -63,6 +64,47 @@ def test_the_random_stores_meet_what_they_are_about() -> None:
     assert max(len(run.named) for run in runs) > 4
     for what in ("which collected here", "went back in time"):
         assert sum(what in log for run in runs for log in run.logs) > 20
+
+
+def count_on(world: World) -> None:
+    """Something is counted, and all that is said arrives."""
+    world.count()
+    for process in world.processes:
+        world.send(process)
+        world.deliver(process, len(process.wire))
+    for _ in range(5):
+        world.tick(1100)
+
+
+def put_back(world: World, number: int) -> None:
+    """The copy of this number takes the place of the store."""
+    copies, world.copies = world.copies, [world.copies[number]]
+    world.crash("copy")
+    world.copies = copies
+    count_on(world)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_copy_of_the_replica_that_an_earlier_copy_brought_about_is_noticed(
+    is_named: bool,
+) -> None:
+    """A copy is put back, and another replica goes on; the copy is put back again, and another goes
+    on for both; then a copy of the first of these is, which would count what the second did."""
+    world = World(1, is_named=is_named)
+    world.loss = 0.0
+    count_on(world)
+    world.copy()
+    count_on(world)
+    put_back(world, 0)
+    first = world.machine.replica
+    world.copy()
+    put_back(world, 0)
+    second = world.machine.replica
+    assert world.statuses(0)[first].status == "replaced"
+    put_back(world, 1)
+    assert world.machine.replica not in (first, second)
+    world.heal()
+    world.check_healed()
 
 
 LEDGER = [
@@ -214,7 +256,7 @@ def test_a_replica_that_another_goes_on_for_is_replaced_and_its_part_stays() -> 
     asked(knows)
     knows.receive(beat("old", "run-3"), NOW)
     assert asked(knows) == [
-        SnapshotRequest(2, None, run="run-1", version=roll.REPLACED),
+        SnapshotRequest(2, None, run="new", version=REPLACED),
     ]
     knows.receive(chunk("old", "run-3", 2, 50, 50), NOW)
     assert knows.state.total("n") == 11
@@ -227,8 +269,7 @@ def test_a_replaced_replica_that_is_heard_first_after_that_is_not_taken_in() -> 
     asked(knows)
     knows.receive(beat("old", "run-3"), NOW)
     (request,) = asked(knows)
-    assert request.run
-    assert request.version == roll.REPLACED
+    assert (request.run, request.version) == ("new", REPLACED)
     knows.receive(chunk("old", "run-3", 1, 50, 50), NOW)
     assert knows.state.total("n") == 0
 
@@ -476,6 +517,15 @@ def test_a_copy_is_noticed_runs_later(run: str, version: int, is_back: bool) -> 
     machine.request("up", b"a", SnapshotRequest(1, None, run=run, version=version))
     machine.take_effects()
     assert machine.replica == ("run-3" if is_back else "replica-1")
+
+
+def test_who_is_told_that_another_went_on_for_it_replaces_both() -> None:
+    """So that everybody knows whom it goes on for, and waits for neither."""
+    machine = collector(named=None)
+    machine.request("up", b"a", SnapshotRequest(1, None, run="other", version=REPLACED))
+    (log,) = [e.text for e in machine.take_effects() if isinstance(e, Log)]
+    assert "/s went back in time: other goes on for replica-1; " in log
+    assert said(machine).replaces == ["replica-1", "other"]
 
 
 @pytest.mark.parametrize(

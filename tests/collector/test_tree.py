@@ -131,11 +131,12 @@ def test_what_a_replaced_replica_had_told_is_told_to_those_above(seed: int) -> N
     replicas had told before, whose owners nobody can ask any more, as the region has it, and a
     global node that is new as well."""
     network = Tree(((0,), (0,)), ((1,), ()), seed)
-    for _ in range(10):
-        network.say(network.rng.randrange(2))
-        network.run(network.rng.randint(1, 1500))
-    network.put_back(0, 1)
-    network.put_back(1, 1)
+    for _ in range(2):
+        for _ in range(10):
+            network.say(network.rng.randrange(2))
+            network.run(network.rng.randint(1, 1500))
+        network.put_back(0, 1)
+        network.put_back(1, 1)
     for is_new in (False, True):
         if is_new:
             network.kill(1)
