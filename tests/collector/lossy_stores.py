@@ -61,8 +61,9 @@ class Process:
 class World:
     """One host under two aggregators. `is_named`: there is a runtime directory."""
 
-    def __init__(self, seed: int, *, is_named: bool = True) -> None:
+    def __init__(self, seed: int, *, is_named: bool = True, bytes_max: int = 2000) -> None:
         self.rng = Random(seed)
+        self.bytes_max = bytes_max
         self.now_ns = START
         self.is_named = is_named
         self.named: tuple[str, ...] = ()
@@ -93,7 +94,7 @@ class World:
             epoch=self._name("epoch"),
             rng=self.rng,
             now_ns=self.now_ns,
-            bytes_max=2000,
+            bytes_max=self.bytes_max,
         )
 
     def count(self) -> None:
@@ -179,10 +180,13 @@ class World:
                     self._tell(message)
                 case _:
                     pass
+        copies = self._known_copies()
+        if fate == "copy" and not copies:
+            fate = "kept"
         if fate == "lost":
             self.store = self._new_store()
-        elif fate == "copy" and self.copies:
-            replica, batches, runs = self.rng.choice(self.copies)
+        elif fate == "copy":
+            replica, batches, runs = self.rng.choice(copies)
             self.store = replica, list(batches), list(runs)
         self.losses += fate != "kept" or self.is_behind
         restored = stored(self.store[1], self.store[0])
@@ -283,9 +287,17 @@ class World:
             process=self._name("node-1@node-1:boot:1:1"),
             epoch=epoch,
             now_ns=self.now_ns,
-            bytes_max=2000,
+            bytes_max=self.bytes_max,
             named=self.named if self.is_named else None,
         )
+
+    def _known_copies(self) -> list[Store]:
+        """The copies that may be put back: without a runtime directory those of the replica that is
+        there and of whom it replaced. For any other it would be a store that is lost, see the known
+        anomaly of these over tcp."""
+        there = stored(self.store[1], self.store[0])
+        known = (there.replica, *there.replaces)
+        return [c for c in self.copies if self.is_named or stored(c[1], c[0]).replica in known]
 
     def _new_store(self) -> Store:
         return self._name("replica"), [], []
@@ -357,9 +369,11 @@ class World:
                 self.machine.request("up", str(index).encode(), effect.message)
 
 
-def lossy_run(seed: int, *, is_named: bool = True, fates: tuple[Fate, ...] = ()) -> World:
+def lossy_run(
+    seed: int, *, is_named: bool = True, fates: tuple[Fate, ...] = (), bytes_max: int = 2000
+) -> World:
     """A random history, in which a store may meet these fates; checked all along, then healed."""
-    world = World(seed, is_named=is_named)
+    world = World(seed, is_named=is_named, bytes_max=bytes_max)
     for _ in range(world.rng.randint(50, 400)):
         world.step()
         chance = world.rng.random()

@@ -51,10 +51,11 @@ def test_nothing_is_counted_twice_whatever_becomes_of_the_store(
         lossy_run(seed, fates=fates)
 
 
-def test_without_a_runtime_directory_a_copy_is_noticed_too() -> None:
-    """By what the aggregators know, as over tcp."""
+@pytest.mark.parametrize("bytes_max", [500, 2000, 4000])
+def test_without_a_runtime_directory_a_copy_is_noticed_too(bytes_max: int) -> None:
+    """By what the aggregators know, as over tcp, in however many versions it is told."""
     for seed in range(100):
-        lossy_run(seed, is_named=False, fates=("copy",))
+        lossy_run(seed, is_named=False, fates=("copy",), bytes_max=bytes_max)
 
 
 def test_the_random_stores_meet_what_they_are_about() -> None:
