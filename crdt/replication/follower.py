@@ -3,9 +3,10 @@
 Theory of operation. The rules of "Clone" and CHP (ZeroMQ guide, chapter 5; RFC 12), with what they
 lack: an epoch, a test for gaps, and a heartbeat that carries the sequences.
 
-    unknown   the first live message (delta or heartbeat) starts the first request. Asking only then
-              closes the race between subscription and snapshot: whatever is published from here
-              on arrives.
+    unknown   the first heartbeat starts the first request. Asking only then closes the race between
+              subscription and snapshot: whatever is published from here on arrives. A delta does
+              not: only heartbeats say for whom a replica goes on, and what is taken in of it must
+              not be there beside what is yet taken in of that one.
     syncing   deltas are buffered, chunks collected. Each chunk carries the sequences as of its
               making. When the last one is there and the buffer reaches from the first chunk's
               sequences to the last one's without a hole, chunks and deltas are installed at once.
@@ -107,6 +108,8 @@ class Follower:
             self._receive_chunk(message, now_ns)
             return
         self.heard_ns = now_ns
+        if self.phase == "unknown" and isinstance(message, Delta):
+            return
         if self.phase == "unknown" or message.epoch != self._epoch:
             self._epoch = message.epoch
             self._buffer.clear()
@@ -127,7 +130,7 @@ class Follower:
         self._gap(now_ns)
 
     def begin_again(self) -> None:
-        """What was installed does not stand any more: the next live message starts a request."""
+        """What was installed does not stand any more: the next heartbeat starts a request."""
         self.phase = "unknown"
         self._retry_ns = None
 

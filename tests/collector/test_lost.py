@@ -275,6 +275,16 @@ def test_a_replaced_replica_that_is_heard_first_after_that_is_not_taken_in() -> 
     assert knows.state.total("n") == 0
 
 
+def test_who_has_not_said_yet_for_whom_it_goes_on_is_not_taken_in() -> None:
+    """Else a replica that it replaced, put back, would be taken in beside it, and nobody told."""
+    knows = aggregator_machine()
+    body = Fragment("new", 0, 2, [], [], [], [Entry("n", NOW, 2)])
+    knows.receive(Delta("new", "run-2", 0, 1, body), NOW)
+    assert asked(knows) == []
+    knows.receive(beat("new", "run-2", replaces=("old",)), NOW)
+    assert asked(knows) == [SnapshotRequest(1, None)]
+
+
 def test_who_replaces_replicas_of_another_host_is_not_believed() -> None:
     """A host speaks for its own stores alone."""
     knows = aggregator_machine()

@@ -103,9 +103,10 @@ class Pair:
 
 
 def test_it_asks_only_when_it_has_heard_something() -> None:
-    """Before the first live message there is no request and no timer; a chunk is none."""
+    """Before the first heartbeat there is no request and no timer, whatever else comes."""
     pair = Pair()
     pair.follower.receive(pair.chunk(0), 0)
+    pair.follower.receive(pair.delta(), 0)
     assert pair.follower.take_effects() == []
     assert pair.follower.next_timer_ns() is None
 
@@ -117,6 +118,7 @@ def test_it_asks_only_when_it_has_heard_something() -> None:
 def test_chunks_and_the_deltas_behind_the_first_are_installed_at_once() -> None:
     """Deltas between the chunks are part of the installation, older ones are not."""
     pair = Pair()
+    pair.beat()
     pair.follower.receive(pair.delta(), 0)
     first = pair.chunk(1, None, "m")
     pair.follower.receive(first, 0)
