@@ -1,8 +1,8 @@
 """The blade that tells the scrapers what to do: `python -m shardlog.cli.demo.orchestrator`.
 
 It asks the site for its index, and then, every so often, one scraper after the other to scrape a
-few pages. Each such intent has a number, counted from 1. Now and then it wants another version of
-the module, and now and then a domain of which nothing will come.
+few pages of one domain. Each such intent has a number, counted from 1. Now and then it wants a
+newer version of the module, and now and then a domain of which nothing will come.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from shardlog.cli.demo.tally import Add, Tally
 
 log = logging.getLogger("blade.ask")
 
-MODULES = ("scrape_pages==1.4", "scrape_pages==1.5")
-INTENTS_PER_MODULE = 10
+OLDEST_MINOR = 4
+"""The first version of the module that is asked for is 1.4."""
+
+INTENTS_PER_VERSION = 10
 INTENTS_PER_BROKEN = 9
 """Every so many intents, one for the domain that is broken."""
 
@@ -40,6 +42,7 @@ class Intent:
     number: int
     host: str
     module: str
+    domain: str
     pages: tuple[str, ...]
 
     def as_document(self) -> dict[str, object]:
@@ -48,34 +51,32 @@ class Intent:
 
 
 def plan(index: dict[str, list[str]], hosts: list[str], seed: int) -> Iterator[Intent]:
-    """Intents without end: all pages of the index in a random order, again and again."""
+    """Intents without end: all pages of a domain in a random order, again and again."""
     rng = random.Random(seed)
-    good = [f"http://{domain}{path}" for domain in DOMAINS for path in index[domain]]
-    bad = [f"http://{BROKEN}{path}" for path in index[BROKEN]]
-    rng.shuffle(good)
-    rng.shuffle(bad)
-    good_pages, bad_pages = itertools.cycle(good), itertools.cycle(bad)
+    pages: dict[str, Iterator[str]] = {}
+    for domain in (*DOMAINS, BROKEN):
+        urls = [f"http://{domain}{path}" for path in index[domain]]
+        rng.shuffle(urls)
+        pages[domain] = itertools.cycle(urls)
     for number in itertools.count(1):
-        pages = bad_pages if number % INTENTS_PER_BROKEN == 0 else good_pages
+        # each host in turn, then each domain: every host gets to every domain
+        domain = DOMAINS[number // len(hosts) % len(DOMAINS)]
+        if number % INTENTS_PER_BROKEN == 0:
+            domain = BROKEN
         yield Intent(
             number=number,
             host=hosts[number % len(hosts)],
-            module=MODULES[number // INTENTS_PER_MODULE % len(MODULES)],
-            pages=tuple(itertools.islice(pages, PAGES_PER_INTENT)),
+            module=f"scrape_pages==1.{OLDEST_MINOR + number // INTENTS_PER_VERSION}",
+            domain=domain,
+            pages=tuple(itertools.islice(pages[domain], PAGES_PER_INTENT)),
         )
 
 
 def ask(intent: Intent, client: Client, tally: Tally, stop: Stop) -> None:
     """Say that the intent is asked for, and ask for it until the scraper has room for it."""
-    tally.say(
-        log,
-        logging.INFO,
-        "asked",
-        shard={
-            "intents": {str(intent.number): {"host": intent.host, "module": intent.module}},
-            tally.blade: {"asked": Add(1)},
-        },
-    )
+    wanted = {"host": intent.host, "module": intent.module, "domain": intent.domain}
+    shard = {"intents": {str(intent.number): wanted}, tally.blade: {"asked": Add(1)}}
+    tally.say(log, logging.INFO, "asked", shard=shard)
     for _ in range(TRIES):
         try:
             client.post(f"http://{intent.host}/intents", intent.as_document())

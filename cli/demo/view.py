@@ -140,7 +140,7 @@ def render(
 def blades_table(blades: Sequence[Mapping[str, Any]], state: Mapping[Any, Any]) -> Table:
     """Who is there, and what it said last."""
     table = _table("blades", WIDTH)
-    for name, width in (("blade", 12), ("host", 8), ("status", 8), ("pid", 7), ("module", 17)):
+    for name, width in (("blade", 12), ("host", 8), ("status", 8), ("pid", 7), ("module", 20)):
         table.add_column(name, width=width, no_wrap=True)
     table.add_column("said last", ratio=1, no_wrap=True)
     for row in sorted(blades, key=lambda row: str(row.get("blade"))):
@@ -186,7 +186,7 @@ def domains_table(sample: Sample, before: Sample | None) -> Table:
 def ladder_table(sample: Sample) -> Table:
     """The latest intents: asked, started, received, and where they stand."""
     table = _table("intents", 62)
-    for name, width in (("", 4), ("host", 9), ("asked", 5), ("started", 17)):
+    for name, width in (("", 4), ("host", 9), ("asked", 5), ("started", 20)):
         table.add_column(name, width=width, no_wrap=True)
     table.add_column("items", justify="right", width=5)
     table.add_column("received", justify="right", width=9)

@@ -220,8 +220,8 @@ def test_parser_raises_nothing_but_parse_error() -> None:
             continue
 
 
-def test_plan_asks_hosts_in_turn_and_changes_the_module() -> None:
-    """Hosts alternate, the module version changes, and some intents are for the broken domain."""
+def test_plan_asks_hosts_in_turn_and_for_newer_modules() -> None:
+    """Hosts alternate, the module is never older than before, each intent is for one domain."""
     index = {domain: [f"/{number}.html" for number in range(20)] for domain in (*DOMAINS, BROKEN)}
     intents = [
         intent for intent, _ in zip(plan(index, ["a", "b"], seed=1), range(40), strict=False)
@@ -229,10 +229,15 @@ def test_plan_asks_hosts_in_turn_and_changes_the_module() -> None:
 
     assert [intent.number for intent in intents] == list(range(1, 41))
     assert {intent.host for intent in intents[::2]} == {"b"}
-    assert len({intent.module for intent in intents}) == 2
+    assert list(dict.fromkeys(intent.module for intent in intents)) == [
+        f"scrape_pages==1.{minor}" for minor in range(4, 9)
+    ]
+    assert {(intent.host, intent.domain) for intent in intents} == {
+        (host, domain) for host in ("a", "b") for domain in (*DOMAINS, BROKEN)
+    }
     for intent in intents:
-        broken = intent.number % INTENTS_PER_BROKEN == 0
-        assert all((BROKEN in url) == broken for url in intent.pages)
+        assert (intent.domain == BROKEN) == (intent.number % INTENTS_PER_BROKEN == 0)
+        assert all(url.startswith(f"http://{intent.domain}/") for url in intent.pages)
 
 
 def test_tally_adds_exactly_what_is_logged(
