@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Generator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,11 +50,32 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def __init__(self, handler: Callable[..., Handler]) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__((LOOPBACK, 0), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Have the connection served by a thread of its own."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection that has ended."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Listen no more, and hang up all connections: they are kept, and would be served on."""
+        super().server_close()
+        for connection in self._connections.copy():
+            with contextlib.suppress(OSError):  # its thread may just have closed it
+                connection.shutdown(socket.SHUT_RDWR)
+
 
 @contextlib.contextmanager
 def serving(handler: Callable[..., Handler]) -> Generator[str]:
     """Serve on a free port until the block ends; gives the address, `HOST:PORT`."""
-    with _Server((LOOPBACK, 0), handler) as server:
+    with _Server(handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
             yield f"{LOOPBACK}:{server.server_address[1]}"
