@@ -8,6 +8,7 @@ General layout:
 - `pages`     makes the site out of the standard library's documentation; `site` serves it
 - `orchestrator`, `scraper`, `spotter`   the blades: ordinary programs that log
 - `blade`     what the three have in common; `server` too; `tally` what a blade counts for itself
+- `breaks`    what can break in them while they run
 - `client`    the blades' HTTP client; `links` the scraper's parser
 - `sight`     the demo's connection to its own aggregator
 - `watch`     shows it while it runs; `view` makes tables of a state, `summary` of the counts

@@ -14,12 +14,14 @@ until all that was counted has been seen, and a node that was killed comes back.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from shardlog.cli.demo.blade import Stop
+from shardlog.cli.demo.breaks import BREAKS
 from shardlog.cli.demo.ports import LOOPBACK, free_pair
 from shardlog.cli.demo.process import DemoError, Process
 from shardlog.cli.demo.site import BROKEN, DOMAINS
@@ -43,9 +45,10 @@ class Stopped(Exception):
 class Cluster:
     """All processes of the demo; a context manager that leaves none of them behind."""
 
-    def __init__(self, folder: Path, stop: Stop) -> None:
+    def __init__(self, folder: Path, stop: Stop, way_to_break: str | None = None) -> None:
         self.folder = folder
         self.stop = stop
+        self._way_to_break = way_to_break
         self.url = ""
         self.blades: dict[str, Process] = {}
         self.nodes: dict[str, Process] = {}
@@ -101,6 +104,13 @@ class Cluster:
         others = [*self.blades.values(), *([self.site] if self.site else [])]
         return [process.name for process in others if not process.running]
 
+    def break_it(self) -> str:
+        """Break what this cluster was made to break; returns what is broken then, for people."""
+        assert self._way_to_break is not None
+        blade, said = BREAKS[self._way_to_break]
+        self.blades[blade].send(signal.SIGUSR1)
+        return f"{blade} {said}"
+
     def restarts(self) -> dict[str, int]:
         """How often each node that was killed has been restarted."""
         return {name: node.restarts for name, node in self.nodes.items() if node.restarts}
@@ -148,6 +158,8 @@ class Cluster:
         host = HOST_OF[name]
         words = ["--blade", name, "--endpoint", self._endpoint(host)]
         words += ["--tally", str(self.tally_file(name)), *arguments]
+        if self._way_to_break is not None and BREAKS[self._way_to_break].blade == name:
+            words += ["--break", self._way_to_break]
         blade = self._process(name, f"shardlog.cli.demo.{module}", words, host)
         self.blades[name] = blade
         blade.start()

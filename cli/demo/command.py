@@ -16,6 +16,7 @@ from rich.console import Console
 
 from shardlog.cli.console import PipedConsole
 from shardlog.cli.demo.blade import Stop
+from shardlog.cli.demo.breaks import BREAKS
 from shardlog.cli.demo.cluster import BLADES, Cluster, Stopped
 from shardlog.cli.demo.pages import find_pages, names_of
 from shardlog.cli.demo.process import DemoError
@@ -32,6 +33,12 @@ EXIT_STOPPED = 130
 
 SETTLE_WITHIN_S = 15.0
 
+HEALTHY_AT_LEAST_S = 4.0
+"""How long everything runs before something breaks; with --seconds a third of them, if more."""
+
+HEALTHY_S = 8.0
+"""The same without --seconds."""
+
 WIDTH = 100
 """Of what is printed where there is no terminal to ask for its width."""
 
@@ -45,20 +52,35 @@ WIDTH = 100
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep pid files, counts and what the processes print here.",
 )
-def demo(seconds: float | None, as_json: bool, directory: Path | None) -> None:
+@click.option(
+    "--break",
+    "way_to_break",
+    type=click.Choice(list(BREAKS)),
+    help="Break this while it runs, after 4 s or more.",
+)
+def demo(
+    seconds: float | None, as_json: bool, directory: Path | None, way_to_break: str | None
+) -> None:
     """Start a whole cluster on this machine and show it.
 
     An orchestrator, two scrapers and a spotter on two "hosts" scrape some 200 real pages, and log
     what they do. With --seconds, the counts of the cluster are compared with what each process
     counted for itself: exit 1 when one differs. Ctrl-C ends all processes.
+
+    With --break something stops working meanwhile, and stays so: the spotter takes no items in, a
+    scraper does not start what it is asked, the other one ignores which module it is asked for, or
+    the network between scrapers and spotter is cut. No process ends of that, and all counts are
+    equal: what is broken shows in the state, by what is missing there.
     """
+    if way_to_break and seconds is not None and seconds <= HEALTHY_AT_LEAST_S:
+        raise ConfigError(f"--break: needs more than {HEALTHY_AT_LEAST_S:.0f} --seconds")
     console = PipedConsole(stderr=as_json, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
     stop = Stop()
     try:
         with _folder(directory) as folder:
-            summary = run(console, stop, folder, seconds)
+            summary = run(console, stop, folder, seconds, way_to_break)
     except Stopped:
         sys.exit(EXIT_STOPPED)
     except BrokenPipeError:
@@ -74,13 +96,19 @@ def demo(seconds: float | None, as_json: bool, directory: Path | None) -> None:
         sys.exit(EXIT_DIFFERENT)
 
 
-def run(console: Console, stop: Stop, folder: Path, seconds: float | None) -> Summary:
+def run(
+    console: Console,
+    stop: Stop,
+    folder: Path,
+    seconds: float | None,
+    way_to_break: str | None,
+) -> Summary:
     """The whole demo: pages, cluster, view, comparison.
 
     Raises `Stopped` when told to stop, which is the only end without `seconds`.
     """
     pages = make_site(console, stop, folder)
-    with Cluster(folder, stop) as cluster:
+    with Cluster(folder, stop, way_to_break) as cluster:
         cluster.start(pages)
         console.print(
             f"The cluster is up. Look at it from another terminal:\n"
@@ -88,7 +116,8 @@ def run(console: Console, stop: Stop, folder: Path, seconds: float | None) -> Su
         )
         with Sight(cluster.url) as sight:
             started = time.monotonic()
-            Watch(console, cluster, sight).run(stop, seconds)
+            healthy = HEALTHY_S if seconds is None else max(HEALTHY_AT_LEAST_S, seconds / 3)
+            Watch(console, cluster, sight).run(stop, seconds, healthy if way_to_break else None)
             lasted = time.monotonic() - started
             console.print("Stopping the blades, comparing ...")
             cluster.stop_blades()

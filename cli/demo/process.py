@@ -100,11 +100,15 @@ class Process:
         self.start()
         return True
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self._popen is not None and self.running:
+            self._popen.send_signal(number)
+
     def terminate(self) -> None:
         """Ask it to end, also when somebody has paused it."""
-        if self._popen is not None and self.running:
-            self._popen.send_signal(signal.SIGTERM)
-            self._popen.send_signal(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        self.send(signal.SIGCONT)
 
     def wait(self, deadline: float) -> bool:
         """Wait for its end; kill it at the deadline. Returns whether it ended by itself."""

@@ -2,7 +2,8 @@
 
 It is told what to do by `POST /intents` on a port of its own, one intent after the other: fetch
 each page, take the items out of it, send each item to the spotter. It logs what it does where it
-does it; the names below are the ones of the running example in the documentation.
+does it; the names below are the ones of the running example in the documentation. With `--break`
+it can be broken, see `breaks`.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import json
 import logging
 import queue
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from shardlog.cli.demo.blade import Stop, announce, configure_logging, resolver
+from shardlog.cli.demo.breaks import Broken
 from shardlog.cli.demo.client import Client, FetchError
 from shardlog.cli.demo.links import Page, ParseError, parse_page
 from shardlog.cli.demo.server import Handler, serving
@@ -75,10 +77,11 @@ def since(started_ns: int) -> Add:
 class Scraper:
     """Does one task after the other, until told to stop."""
 
-    def __init__(self, tally: Tally, client: Client, stop: Stop) -> None:
+    def __init__(self, tally: Tally, client: Client, stop: Stop, broken: Broken) -> None:
         self.tally = tally
         self.client = client
         self.stop = stop
+        self.broken = broken
         self.module = ""
         self.waiting: queue.Queue[Task] = queue.Queue(maxsize=WAITING_MAX)
 
@@ -89,11 +92,14 @@ class Scraper:
                 task = self.waiting.get(timeout=0.05)
             except queue.Empty:
                 continue
-            self.do(task)
+            if self.broken.name != "scraper":
+                self.do(task)
 
     def do(self, task: Task) -> None:
         """Do one task, or as much of it as there is time for."""
         blade = self.tally.blade
+        if self.broken.name == "module":
+            task = replace(task, module=self.module)
         if task.module != self.module:
             self.module = task.module
             self.tally.say(
@@ -183,11 +189,12 @@ def main() -> None:
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--tally", type=Path, required=True)
     parser.add_argument("--resolve", action="append", default=[])
+    parser.add_argument("--break", dest="way_to_break", default="")
     arguments = parser.parse_args()
-    stop = Stop()
+    stop, broken = Stop(), Broken(arguments.way_to_break)
     configure_logging(arguments.blade, arguments.endpoint)
     with Client(resolver(arguments.resolve)) as client:
-        scraper = Scraper(Tally(arguments.blade), client, stop)
+        scraper = Scraper(Tally(arguments.blade), client, stop, broken)
         with serving(partial(ControlHandler, scraper.waiting)) as address:
             announce(address)
             scraper.run()

@@ -1,7 +1,7 @@
 """The blade that receives the items: `python -m shardlog.cli.demo.spotter`.
 
 Items come one by one by `POST /items`. It is not always in the mood: one in `REFUSED` is refused
-with 503, and may be sent again.
+with 503, and may be sent again. With `--break` it can be broken, see `breaks`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shardlog.cli.demo.blade import Stop, announce, configure_logging
+from shardlog.cli.demo.breaks import Broken
 from shardlog.cli.demo.server import Handler, serving
 from shardlog.cli.demo.tally import Add, Tally
 
@@ -27,12 +28,15 @@ REFUSED = 40
 class Spotter:
     """Takes items in, and says so."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, broken: Broken) -> None:
         self.tally = tally
+        self.broken = broken
         self._numbers = itertools.count(1)
 
     def receive(self, intent: str, item: str) -> bool:
         """Take an item in; False when it is refused."""
+        if self.broken.name == "spotter":
+            return True
         if next(self._numbers) % REFUSED == 0:
             self.tally.failed(log, "no room for %s", item)
             return False
@@ -65,13 +69,16 @@ def main() -> None:
     parser.add_argument("--blade", required=True)
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--tally", type=Path, required=True)
+    parser.add_argument("--break", dest="way_to_break", default="")
     arguments = parser.parse_args()
-    stop = Stop()
+    stop, broken = Stop(), Broken(arguments.way_to_break)
     configure_logging(arguments.blade, arguments.endpoint)
     tally = Tally(arguments.blade)
-    with serving(partial(SpotterHandler, Spotter(tally))) as address:
+    with serving(partial(SpotterHandler, Spotter(tally, broken))) as address:
         announce(address)
-        stop.wait()
+        while broken.name != "network" and not stop.wait(0.05):
+            pass
+    stop.wait()  # cut off, it lives on
     tally.close(arguments.tally)
 
 

@@ -33,23 +33,34 @@ class Watch:
         self._samples: deque[Sample] = deque(maxlen=RATE_OVER_LOOKS)
         self._gone: set[str] = set()
 
-    def run(self, stop: Stop, seconds: float | None) -> None:
-        """Show it until the time is over. Raises `Stopped` when told to stop."""
+    def run(self, stop: Stop, seconds: float | None, break_after: float | None) -> None:
+        """Show it until the time is over, and break it meanwhile if it is to be broken.
+
+        Raises `Stopped` when told to stop.
+        """
         live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
         with live or contextlib.nullcontext():
             while seconds is None or time.monotonic() - self._began < seconds:
                 if stop.wait(0.1):
                     raise Stopped
+                if break_after is not None and time.monotonic() - self._began >= break_after:
+                    self._say(self.cluster.break_it(), "bold red")
+                    break_after = None
                 self._look_after_processes()
                 self._show(live)
 
     def _look_after_processes(self) -> None:
         for name in self.cluster.tick():
-            self.console.print(f"{name} was gone, it has been started again", style="yellow")
+            self._say(f"{name} was gone, it has been started again", "yellow")
         for name in self.cluster.ended():
             if name not in self._gone:
                 self._gone.add(name)
-                self.console.print(f"{name} has ended by itself", style="bold red")
+                self._say(f"{name} has ended by itself", "bold red")
+
+    def _say(self, what: str, style: str) -> None:
+        """Say in one line, however narrow the terminal is, what happened and when."""
+        ago = time.monotonic() - self._began
+        self.console.print(f"{ago:.0f} s: {what}", style=style, soft_wrap=True)
 
     def _show(self, live: Live | None) -> None:
         """Show what is new since the last call."""

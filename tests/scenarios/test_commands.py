@@ -394,6 +394,15 @@ def test_command_ends_quietly_when_its_reader_has_gone(
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_demo_that_would_end_before_it_breaks_exits_2() -> None:
+    """--break with fewer seconds than all is healthy at first: one line."""
+    words = [SHARDLOG, "demo", "--seconds", "4", "--break", "spotter"]
+    done = subprocess.run(words, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stderr == "shardlog demo: --break: needs more than 4 --seconds\n"
+
+
 def test_demo_in_a_folder_that_cannot_be_made_exits_2(tmp_path: Path) -> None:
     """One line that names it, before anything starts."""
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""The demo as its user runs it: counts are equal at the end, whatever dies in the middle."""
+"""The demo as its user runs it: counts are equal at the end, whatever dies or breaks meanwhile."""
 
 from __future__ import annotations
 
@@ -11,17 +11,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
+from shardlog.cli.demo.breaks import BREAKS
+from shardlog.cli.demo.cluster import BLADES
+from shardlog.cli.demo.site import BROKEN
+from shardlog.monitor import connect
 from tests.helpers import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+    from typing import IO
+
+    from shardlog.monitor import Cluster
 
 SHARDLOG = str(Path(sys.executable).parent / "shardlog")
 SECONDS = 10
+
+COUNTS = ("tries", "time_spent", "item_collected", "item_sent_tries", "item_sent")
+
+Record: TypeAlias = "dict[str, Any]"
+"""What the state says of one intent."""
 
 
 @contextlib.contextmanager
@@ -48,6 +60,13 @@ def started_asking(folder: Path) -> None:
     """Wait until the blades are at work."""
     pid_of(folder, "orchestrator")
     time.sleep(2)
+
+
+def said(stream: IO[str] | None, pattern: str) -> str:
+    """Read until something in this stream matches; returns what does."""
+    assert stream is not None
+    lines = iter(stream.readline, "")
+    return next(found[0] for line in lines if (found := re.search(pattern, line)))
 
 
 def check_equal(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -88,9 +107,7 @@ def test_the_books_balance_whatever_was_killed(tmp_path: Path) -> None:
         started_asking(tmp_path)
         for name in ("collector-1", "aggregator", "spotter-1"):
             kill(tmp_path, name)
-        assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
-        url = next(found[0] for line in lines if (found := re.findall(r"tcp://[0-9.:]+", line)))
+        url = said(process.stdout, r"tcp://[0-9.:]+")
         done = subprocess.run(
             [SHARDLOG, "check", "--ledger", "--connect", url], capture_output=True, text=True
         )
@@ -137,3 +154,109 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def answer(intent: Record) -> Any:
+    """What the scraper that was asked says of the intent."""
+    return intent.get("resolution", {}).get(intent["host"], {})
+
+
+def scraped(intent: Record) -> Any:
+    """The counts of the scraper that was asked, for the domain that it was asked for."""
+    return answer(intent).get("item_scraped", {}).get(intent["domain"], {})
+
+
+def received(intent: Record) -> Any:
+    """How many items the spotter has taken in."""
+    return intent.get("resolution", {}).get("spotter-1", {}).get("item_received", 0)
+
+
+def asked(cluster: Cluster) -> dict[int, Record]:
+    """The intents of which something may be expected, the oldest first."""
+    intents = cluster[()].get("intents", {})
+    return {
+        number: intents[str(number)]
+        for number in sorted(int(key) for key in intents if key != "~")
+        if intents[str(number)].get("domain", BROKEN) != BROKEN
+    }
+
+
+def test_a_healthy_demo_does_what_it_asks_for(tmp_path: Path) -> None:
+    """Each intent is started with the module it names, sent and received; modules change."""
+
+    def done(intent: Record) -> bool:
+        return (
+            answer(intent).get("module") == intent["module"]
+            and all(scraped(intent).get(name, 0) > 0 for name in COUNTS)
+            and received(intent) >= scraped(intent)["item_sent"]
+        )
+
+    def finished() -> set[tuple[str, str]]:
+        return {(i["host"], i["module"]) for i in asked(cluster).values() if done(i)}
+
+    with (
+        demo(tmp_path, "--seconds", str(SECONDS), "--json") as process,
+        connect(said(process.stderr, r"tcp://[0-9.:]+")) as cluster,
+    ):
+        eventually(lambda: len(finished()) >= 4, "both scrapers are done with two modules")
+        eventually(lambda: all(map(done, list(asked(cluster).values())[:8])), "the oldest are done")
+        assert check_equal(process)["equal"]
+
+
+@contextlib.contextmanager
+def broken(folder: Path, name: str) -> Generator[Callable[[], list[Record]]]:
+    """A demo in which that has broken; gives what shows of the intents asked for after that.
+
+    At the end everybody must still be there, and the counts are equal.
+    """
+    with (
+        demo(folder, "--seconds", "11", "--json", "--break", name) as process,
+        connect(said(process.stderr, r"tcp://[0-9.:]+")) as cluster,
+    ):
+        said(process.stderr, re.escape(BREAKS[name].said))
+        first = max(asked(cluster)) + 4  # a few before that may be broken or not
+        yield lambda: [intent for number, intent in asked(cluster).items() if number >= first]
+        assert {row["blade"]: row["status"] for row in cluster.blades()} == dict.fromkeys(
+            BLADES, "up"
+        )
+        assert check_equal(process)["equal"]
+
+
+def test_a_broken_spotter_receives_nothing_of_what_is_sent(tmp_path: Path) -> None:
+    """Scrapers go on and their items are taken from them, but none is received."""
+    with broken(tmp_path, "spotter") as late:
+        eventually(lambda: sum(scraped(i).get("item_sent", 0) > 0 for i in late()) >= 3)
+        assert [i for i in late() if received(i)] == []
+
+
+def test_a_broken_scraper_starts_nothing(tmp_path: Path) -> None:
+    """It goes on being asked; what the other scraper is asked for is received."""
+    with broken(tmp_path, "scraper") as late:
+        eventually(lambda: sum(received(i) > 0 for i in late()) >= 2)
+        eventually(lambda: sum(i["host"] == "scraper-1" for i in late()) >= 2)
+        assert {i["host"] for i in late() if answer(i)} == {"scraper-2"}
+
+
+def test_a_broken_module_is_not_changed_any_more(tmp_path: Path) -> None:
+    """scraper-2 scrapes with the module it had, scraper-1 with the one it is asked for."""
+    with broken(tmp_path, "module") as late:
+
+        def modules(host: str) -> set[tuple[str, str]]:
+            """Which module was asked for, and which one said that it was used and did something."""
+            return {
+                (i["module"], answer(i)["module"])
+                for i in late()
+                if i["host"] == host and answer(i) and received(i)
+            }
+
+        eventually(lambda: any(wanted != used for wanted, used in modules("scraper-2")))
+        eventually(lambda: bool(modules("scraper-1")))
+        assert all(wanted == used for wanted, used in modules("scraper-1"))
+        assert len({used for _, used in modules("scraper-2")}) == 1
+
+
+def test_a_cut_network_lets_nothing_through(tmp_path: Path) -> None:
+    """Items are collected and tried to be sent; none is sent, and none is received."""
+    with broken(tmp_path, "network") as late:
+        eventually(lambda: sum(scraped(i).get("item_sent_tries", 0) > 0 for i in late()) >= 3)
+        assert [i for i in late() if scraped(i).get("item_sent") or received(i)] == []

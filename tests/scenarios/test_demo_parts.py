@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from shardlog.cli.demo import pages
+from shardlog.cli.demo.breaks import Broken
 from shardlog.cli.demo.client import Client, FetchError
 from shardlog.cli.demo.cluster import short_folder
 from shardlog.cli.demo.links import ParseError, parse_page
@@ -294,7 +295,7 @@ def test_spotter_refuses_some_items_and_counts_both() -> None:
     """One in so many is refused; what is no item is told apart."""
     tally = Tally("spotter-1")
     with (
-        serving(partial(SpotterHandler, Spotter(tally))) as address,
+        serving(partial(SpotterHandler, Spotter(tally, Broken("")))) as address,
         Client({"spotter-1": address}) as client,
     ):
         refused = 0
@@ -322,7 +323,7 @@ def environment() -> dict[str, str]:
 def test_scraper_process_counts_what_site_and_spotter_saw(site: str, tmp_path: Path) -> None:
     """A real scraper, asked over HTTP and ended by SIGTERM, leaves the counts of what it did."""
     spotted = Tally("spotter-1")
-    with serving(partial(SpotterHandler, Spotter(spotted))) as spotter:
+    with serving(partial(SpotterHandler, Spotter(spotted, Broken("")))) as spotter:
         names = [f"{domain}={site}" for domain in (*DOMAINS, BROKEN)] + [f"spotter-1={spotter}"]
         resolve = [word for name in names for word in ("--resolve", name)]
         tally_file = tmp_path / "scraper-1.counts.json"
