@@ -5,6 +5,7 @@ General layout:
 - `client`     `connect`: the thread and the sockets that follow a node
 - `cluster`    `Cluster`: what `connect` returns
 - `board`      where the thread writes and all others read
+- `feed`       what happened, event by event, for who must miss nothing; `follow` waits for it
 - `replica`    what shows: rows by path; `change` what is told of them, `watch` to whom, how fast
 - `views`      state -> rows of tables; `document` state -> what JSON can say
 - `balance`    whether what shows is what was counted

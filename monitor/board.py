@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -34,14 +33,26 @@ class Board:
         self._is_complete = False
         self._is_closed = False
 
-    def install(self, chunks: Sequence[Changes], deltas: Sequence[Changes]) -> None:
+    def trust(self, *, is_whole: bool, doubt: str, now_ns: int) -> None:
+        """Note whether something is missing; of all other doubt `Cluster` asks the link."""
+        self.is_whole &= is_whole
+
+    def hear(self, heartbeat: Heartbeat | None, now_ns: int) -> None:
+        """Note what the server said last."""
+        self.heartbeat = heartbeat
+
+    def wants_whole(self) -> bool:
+        """Never: nothing that was written here is lost."""
+        return False
+
+    def install(self, chunks: Sequence[Changes], deltas: Sequence[Changes], now_ns: int) -> None:
         """Replace all by a snapshot. Complexity: `Replica.install`."""
         with self._moved:
-            self._tell(self._replica.install(chunks, deltas, time.time_ns()))
+            self._tell(self._replica.install(chunks, deltas, now_ns))
             self._is_complete = self.is_whole = True
             self._moved.notify_all()
 
-    def apply(self, changes: Changes) -> None:
+    def apply(self, changes: Changes, now_ns: int) -> None:
         """Take in a delta. Complexity: `Replica.apply`."""
         with self._moved:
             self._tell(self._replica.apply(changes))

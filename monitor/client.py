@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
@@ -30,7 +30,7 @@ from shardlog.monitor.cluster import Cluster
 from shardlog.monitor.machine import Following
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from shardlog.crdt.replication.messages import Delta, StreamMessage
 
@@ -58,16 +58,50 @@ def connect(url: str, *, timeout_ms: int = 5000) -> Cluster:
     return cluster
 
 
+class Sink(Protocol):
+    """Where a link writes what it learns, in its thread: nothing here may wait for long.
+
+    All times are wall clock at the start of the link plus what has gone by since: they never step.
+    """
+
+    def trust(self, *, is_whole: bool, doubt: str, now_ns: int) -> None:
+        """Something is missing unless `is_whole`; `doubt` is why that, or what shows, is in doubt.
+
+        Both are said before what comes with them if they are bad news, and behind it in any case.
+        """
+        ...
+
+    def install(self, chunks: Sequence[Changes], deltas: Sequence[Changes], now_ns: int) -> None:
+        """All that shows is this snapshot, with the deltas behind it."""
+        ...
+
+    def apply(self, changes: Changes, now_ns: int) -> None:
+        """This has changed."""
+        ...
+
+    def hear(self, heartbeat: Heartbeat | None, now_ns: int) -> None:
+        """What the run that shows said last; it may have been told before."""
+        ...
+
+    def wants_whole(self) -> bool:
+        """Whether all is to be asked for anew; said once."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        ...
+
+
 class Link(threading.Thread):
-    """Follows one address and writes on the board what it learns; all sockets are this thread's.
+    """Follows one address and writes into the sink what it learns; all sockets are this thread's.
 
     What is taken, and when, is decided by its `Following`.
     """
 
-    def __init__(self, url: str, board: Board) -> None:
+    def __init__(self, url: str, sink: Sink) -> None:
         super().__init__(name="shardlog-monitor", daemon=True)
         self._url = url
-        self._board = board
+        self._sink = sink
         self._context = follow.new_context()
         self._sub = follow.sub_connect(self._context, url, [b""])
         self._dealer = follow.dealer_connect(self._context, snapshot_address(url))
@@ -126,8 +160,10 @@ class Link(threading.Thread):
                     self._receive(codec.decode_published, frame, now_ns)
                 for frame in follow.drain(self._dealer) if self._dealer in ready else ():
                     self._receive(codec.decode_stream, frame, now_ns)
+                if self._sink.wants_whole():
+                    self._following.resync(now_ns)
                 self._following.handle_timer(now_ns)
-                self._obey()
+                self._tell(now_ns)
                 if self._request is not None and follow.offer(self._dealer, [self._request]):
                     self._request = None
         finally:
@@ -136,11 +172,14 @@ class Link(threading.Thread):
             self._context.term()
             self._waker.close()
             self._woken.close()
-            self._board.close()
+            self._sink.close()
 
     def _timeout_ms(self) -> int | None:
-        timer_ns = self._following.next_timer_ns()
-        return None if timer_ns is None else max(timer_ns - time.monotonic_ns(), 0) // MS + 1
+        now_ns = time.monotonic_ns()
+        following = self._following
+        timers = (following.next_timer_ns(), following.next_doubt_ns(now_ns))
+        timer_ns = min((timer for timer in timers if timer is not None), default=None)
+        return None if timer_ns is None else max(timer_ns - now_ns, 0) // MS + 1
 
     def _receive(self, decode: Callable[[bytes], StreamMessage], frame: bytes, now_ns: int) -> None:
         try:
@@ -151,19 +190,24 @@ class Link(threading.Thread):
             self._refused = str(error)
             return
         self._refused = ""
-        self._board.is_whole &= self._following.is_whole
-        self._board.heartbeat = self._following.heartbeat
-        self._obey()
+        self._tell(now_ns)
 
-    def _obey(self) -> None:
+    def _tell(self, now_ns: int) -> None:
+        """Write down what follows from what came; bad news first, for what comes is in doubt."""
+        at_ns = now_ns + self._wall_clock_ns
+        is_whole, doubt = self._following.is_whole, self._following.doubt(now_ns)
+        if doubt:
+            self._sink.trust(is_whole=is_whole, doubt=doubt, now_ns=at_ns)
         for effect in self._following.take_effects():
             match effect:
                 case Apply(delta):
-                    self._board.apply(_changes(delta))
+                    self._sink.apply(_changes(delta), at_ns)
                 case Install(_, chunks, deltas):
-                    self._board.install([*map(_changes, chunks)], [*map(_changes, deltas)])
+                    self._sink.install([*map(_changes, chunks)], [*map(_changes, deltas)], at_ns)
                 case Ask(_, request):
                     self._request = codec.encode(request)
+        self._sink.hear(self._following.heartbeat, at_ns)
+        self._sink.trust(is_whole=is_whole, doubt=doubt, now_ns=at_ns)
 
 
 def _check(message: StreamMessage) -> None:

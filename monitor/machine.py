@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shardlog.crdt.replication.follower import Follower
+from shardlog.crdt.replication.follower import MISSED_HEARTBEATS, Follower
 from shardlog.crdt.replication.messages import (
     LANES,
     Apply,
@@ -28,12 +28,13 @@ from shardlog.crdt.replication.messages import (
     Install,
     SnapshotChunk,
 )
+from shardlog.monitor.rows import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
-    from shardlog.crdt.replication.messages import Delta, HostStatus, Row, StreamMessage
+    from shardlog.crdt.replication.messages import Delta, HostStatus, StreamMessage
 
 MS = 1_000_000
 PATIENCE_NS = 30_000 * MS
@@ -103,6 +104,29 @@ class Following:
             return None
         return shown.heard_ns
 
+    def doubt(self, now_ns: int) -> str:
+        """Why what shows may not be what the node has, in one line; "" if all speaks for it."""
+        if self.note:
+            return self.note
+        if not self.is_whole:
+            return "part of what the node said is missing; a snapshot of all is on the way"
+        if self.stale_since_ns(now_ns) is not None:
+            return "the node has been silent for three heartbeats"
+        return ""
+
+    def resync(self, now_ns: int) -> None:
+        """Ask for all anew: who was told what shows has lost some of it."""
+        if self._follower is not None:
+            self._follower.resync(now_ns)
+            self._take(self._follower)
+
+    def next_doubt_ns(self, now_ns: int) -> int | None:
+        """When what shows turns stale, if it is not, and nothing more is heard; else None."""
+        shown = self._shown
+        if shown is None or self._told is None or self.stale_since_ns(now_ns) is not None:
+            return None
+        return shown.heard_ns + MISSED_HEARTBEATS * self._told.interval_ms * MS + 1
+
     def next_timer_ns(self) -> int | None:
         """When `handle_timer` has something to do, None if never."""
         return None if self._follower is None else self._follower.next_timer_ns()
@@ -141,7 +165,7 @@ class Following:
         parts.append(body)
         if not body.more:
             del self._parts[delta.lane]
-            yield msgspec.structs.replace(delta, body=_joined(parts))
+            yield msgspec.structs.replace(delta, body=join(parts))
 
     def _know(self) -> None:
         hosts = () if self._told is None else self._told.hosts
@@ -173,21 +197,6 @@ class Following:
         self._missed = _missed(self._missed, message)
         if not self._missed and not message.settling:
             self.note = ""
-
-
-def _joined(parts: list[Changes]) -> Changes:
-    if len(parts) == 1:
-        return parts[0]
-    writers: list[str] = []
-    rows: list[Row] = []
-    for part in parts:
-        at = len(writers)
-        writers += part.writers
-        rows += (
-            row if row.writer < 0 else msgspec.structs.replace(row, writer=row.writer + at)
-            for row in part.rows
-        )
-    return Changes(writers, rows)
 
 
 def _missed(known: dict[str, HostStatus], message: Heartbeat) -> dict[str, HostStatus]:

@@ -20,6 +20,7 @@ from shardlog.crdt.path_index import PathIndex
 from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.replication.messages import Changes
 from shardlog.monitor.change import ABSENT, Change
+from shardlog.monitor.rows import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -134,6 +135,24 @@ class Replica:
         if path in self._rows:
             return _copy(self._rows[path].value)
         raise KeyError(*keys)
+
+    def chunk(self, after: str | None, bytes_max: int) -> tuple[Changes, str | None]:
+        """What shows behind the path `after`, as about so many bytes; and what the next is behind.
+
+        That is None where nothing follows. O(log n + rows).
+        """
+        batch = Batch()
+        last = None
+        for path in self._index.after(after):
+            if batch.size >= bytes_max:
+                return batch.take(), last
+            batch.add(path, *self._rows[path])
+            last = path
+        return batch.take(), None
+
+    def shown(self, path: str) -> Shown | None:
+        """What shows at the canonical text `path`. O(1)."""
+        return self._rows.get(path)
 
     def rows(self, pattern: str) -> list[tuple[Keys, Shown]]:
         """What a pattern selects, sorted by path text. O(rows below its literal start)."""
