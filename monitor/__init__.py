@@ -9,6 +9,7 @@ General layout:
 - `replica`    what shows: rows by path; `change` what is told of them, `watch` to whom, how fast
 - `views`      state -> rows of tables; `document` state -> what JSON can say
 - `balance`    whether what shows is what was counted
+- `live`       recordings of what happened
 
 The names below are loaded when they are used: importing this package loads no sockets.
 """
