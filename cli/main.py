@@ -31,6 +31,8 @@ COMMANDS = {
     "total": "shardlog.cli.total",
     "watch": "shardlog.cli.watch",
     "blades": "shardlog.cli.blades",
+    "record": "shardlog.cli.record",
+    "replay": "shardlog.cli.replay",
     "check": "shardlog.cli.check",
 }
 """Each command is an attribute of its own name in its module, which is loaded when it is wanted."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from shardlog.monitor.document import change_document
+from shardlog.monitor.views import iso_utc
+
+if TYPE_CHECKING:
+    from shardlog.monitor import Change
+    from shardlog.monitor.feed import Doubt
 
 
 def echo_json(value: Any, *, one_line: bool) -> None:
@@ -19,6 +26,17 @@ def echo_json(value: Any, *, one_line: bool) -> None:
     except UnicodeEncodeError:
         text = json.dumps(value, indent=indent)
     click.echo(text)
+
+
+def echo_change(change: Change) -> None:
+    """Print a change as one line of JSON, at once."""
+    echo_json(change_document(change), one_line=True)
+
+
+def echo_doubt(command: str, doubt: Doubt) -> None:
+    """Say on stderr that what shows is in doubt from here on, or no more."""
+    said = printable(doubt.reason) or "what shows is all there again"
+    click.echo(f"shardlog {command}: {iso_utc(doubt.at_ns)}: {said}", err=True)
 
 
 def log_to_stderr(command: str) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from shardlog.cli.options import connect_option
-from shardlog.cli.output import echo_json
+from shardlog.cli.output import echo_change
 from shardlog.crdt.path import Pattern
 from shardlog.monitor import connect
-from shardlog.monitor.document import change_document
 
 
 @click.command()
@@ -24,4 +23,4 @@ def watch(pattern: str, url: str) -> None:
     Pattern(pattern)  # before anybody is asked: it is wrong, whoever answers
     with connect(url) as cluster:
         for change in cluster.watch(pattern):
-            echo_json(change_document(change), one_line=True)
+            echo_change(change)

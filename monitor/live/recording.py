@@ -92,7 +92,8 @@ class Recorder:
     """Writes events into a folder, which is made, or goes on there. A context manager.
 
     `segment_bytes` is when another segment is begun, `keep_bytes` when the oldest one goes.
-    `events`, `rows` and `size` (bytes) say what this recorder has written.
+    `events`, `rows` and `size` (bytes) say what this recorder has written, and `span_ns` how long
+    it was from the first event to the last.
 
     Raises:
         ConfigError: the folder can't be written, is no recording, or another recorder writes there;
@@ -107,7 +108,8 @@ class Recorder:
         segment_bytes: int = 64 * MIB,
         keep_bytes: int = 1024 * MIB,
     ) -> None:
-        self.events = self.rows = self.size = 0
+        self.events = self.rows = self.size = self.span_ns = 0
+        self._first_ns: int | None = None
         self._path = path
         self._url = url
         self._session = secrets.token_hex(8)
@@ -117,6 +119,7 @@ class Recorder:
         self._file = -1
         self._behind = self._opening = 0
         """Bytes of the newest segment: behind its opening, and up to there."""
+        self._is_new = not path.exists()
         with _said(path):
             path.mkdir(parents=True, exist_ok=True)
             self._folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -137,13 +140,19 @@ class Recorder:
                 self._fold.take(event)
                 self.events += 1
                 self.rows += _rows(event)
+                if self._first_ns is None:
+                    self._first_ns = event.at_ns
+                self.span_ns = event.at_ns - self._first_ns
 
     def close(self) -> None:
-        """End it; may be repeated."""
+        """End it; may be repeated. A folder that was made for nothing goes."""
         for descriptor in (self._file, self._folder):
             if descriptor >= 0:
                 os.close(descriptor)
         self._file = self._folder = -1
+        if self._is_new and not self._sizes:
+            with contextlib.suppress(OSError):
+                self._path.rmdir()
 
     def __enter__(self) -> Recorder:
         return self

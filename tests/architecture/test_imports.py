@@ -17,6 +17,7 @@ ZMQ_MODULES = {
     "collector/sidecar/shell.py",
     "collector/aggregator/shell.py",
     "monitor/client.py",
+    "monitor/live/serve.py",
 }
 """The shells, or what they hold their socket in: all that may know sockets."""
 
