@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import msgspec
 
 from shardlog.crdt.delta import Natural
-from shardlog.crdt.errors import ConfigError, RemoteProtocolError
+from shardlog.crdt.errors import ConfigError, LocalProtocolError, RemoteProtocolError
 from shardlog.crdt.replication.messages import Changes, Delta, Heartbeat
 from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL, FRAME_BYTES_MAX
@@ -96,8 +96,7 @@ class Recorder:
     it was from the first event to the last.
 
     Raises:
-        ConfigError: the folder can't be written, is no recording, or another recorder writes there;
-            also from `write`, when the disk is full.
+        ConfigError: the folder can't be written, is no recording, or another recorder writes there.
     """
 
     def __init__(
@@ -131,18 +130,21 @@ class Recorder:
         self._number = max(self._sizes, default=0)
 
     def write(self, events: Iterable[Event]) -> None:
-        """Append events; the system has them then. O(size)."""
-        with _said(self._path):
-            for event in events:
-                if self._file < 0 or self._behind >= max(self._segment_bytes, self._opening):
-                    self._begin(event.at_ns)
-                self._append(b"".join(map(_packed, _records(event))))
-                self._fold.take(event)
-                self.events += 1
-                self.rows += _rows(event)
-                if self._first_ns is None:
-                    self._first_ns = event.at_ns
-                self.span_ns = event.at_ns - self._first_ns
+        """Append events; the system has them then. O(size). It is closed where that fails.
+
+        Raises:
+            ConfigError: the disk is full, or the folder is gone.
+            LocalProtocolError: it is closed.
+        """
+        if self._folder < 0:
+            raise LocalProtocolError("this recorder is closed")
+        try:
+            with _said(self._path):
+                for event in events:
+                    self._write(event)
+        except ConfigError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End it; may be repeated. A folder that was made for nothing goes."""
@@ -175,6 +177,17 @@ class Recorder:
         if not sizes and any(file.suffix != UNSEEN for file in self._path.iterdir()):
             raise ConfigError(f"{self._path}: the folder has files, and is no recording")
         return sizes
+
+    def _write(self, event: Event) -> None:
+        if self._file < 0 or self._behind >= max(self._segment_bytes, self._opening):
+            self._begin(event.at_ns)
+        self._append(b"".join(map(_packed, _records(event))))
+        self._fold.take(event)
+        self.events += 1
+        self.rows += _rows(event)
+        if self._first_ns is None:
+            self._first_ns = event.at_ns
+        self.span_ns = event.at_ns - self._first_ns
 
     def _begin(self, at_ns: int) -> None:
         """Begin the next segment: nobody sees it before it has its opening."""
@@ -378,7 +391,7 @@ def _records(event: Event) -> list[_Record]:
         case Heard(at_ns, heartbeat):
             records = [_Record(_HEARD, 0, at_ns, codec.encode(heartbeat))]
         case Doubt(at_ns, reason):
-            records = [_Record(_DOUBT, 0, at_ns, reason.encode())]
+            records = [_Record(_DOUBT, 0, at_ns, reason.encode(errors="replace"))]
     return [*(r._replace(flags=r.flags | _MORE) for r in records[:-1]), records[-1]]
 
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shardlog.crdt.delta import REGISTER
@@ -55,6 +55,7 @@ def test_a_segment_alone_begins_with_all_that_was_before(
         assert fold(read(files(Path(name))[-1])) == fold(events)
 
 
+@example([Whole(1, (whole(1, a=1).changes[0], whole(1, b=2).changes[0])), moved(2, a=2)])
 @settings(max_examples=4)
 @given(st.lists(EVENTS, min_size=2, max_size=4))
 def test_a_tail_torn_anywhere_is_read_up_to_the_last_whole_event(events: list[Event]) -> None:
@@ -234,26 +235,31 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from shardlog.monitor.live.recording import Recorder
-from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.errors import ConfigError, LocalProtocolError
 from tests.live.events import moved, whole
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 try:
     with Recorder(Path(sys.argv[1]), "tcp://127.0.0.1:7410") as recorder:
-        for number in range(100):
-            recorder.write([moved(number, a="x" * 50) if number else whole(0, a=1)])
+        try:
+            for number in range(100):
+                recorder.write([moved(number, a="x" * 50) if number else whole(0, a=1)])
+        finally:
+            recorder.write([])
 except ConfigError as error:
-    print(error)
+    print("no error", error)
+except LocalProtocolError as error:
+    print(error.__context__, error, sep="; ")
 """
 
 
 def test_a_disk_that_is_full_is_said_and_what_was_written_can_be_read(tmp_path: Path) -> None:
-    """One line; all whole events are there."""
+    """One line; all whole events are there, and nothing is written behind the torn one."""
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True
     )
     told = list(read(tmp_path))
 
-    assert done.stdout == f"{tmp_path}: File too large\n"
+    assert done.stdout == f"{tmp_path}: File too large; this recorder is closed\n"
     assert len(told) > 10
     assert told[0] == whole(0, a=1)
     assert isinstance(told[-1], Doubt)

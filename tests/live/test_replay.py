@@ -30,6 +30,7 @@ from tests.live.events import CHANGES, HEARTBEATS, PLAIN, WRITERS, moved, whole
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shardlog.crdt.replication.messages import StreamMessage
     from shardlog.monitor.change import Change
 
 SECOND = 10**9
@@ -78,9 +79,8 @@ class Monitor:
                 return
             self.now_ns = due_ns
 
-    def _hear(self, message: object) -> None:
-        assert isinstance(message, Delta | Heartbeat) or hasattr(message, "request")
-        self.following.receive(message, self.now_ns)  # type: ignore[arg-type]
+    def _hear(self, message: StreamMessage) -> None:
+        self.following.receive(message, self.now_ns)
         for effect in self.following.take_effects():
             match effect:
                 case Apply(delta):
@@ -88,8 +88,9 @@ class Monitor:
                     self.changes += self.replica.apply(delta.body)
                 case Install(_, chunks, deltas):
                     self.installs += 1
-                    bodies = [m.body for m in (*chunks, *deltas) if isinstance(m.body, Changes)]
-                    self.replica.install(bodies, (), self.now_ns)
+                    bodies = [chunk.body for chunk in chunks] + [delta.body for delta in deltas]
+                    changes = [body for body in bodies if isinstance(body, Changes)]
+                    self.replica.install(changes, (), self.now_ns)
                 case Ask(_, request):
                     self.replay.request(b"peer", request)
 
@@ -135,7 +136,7 @@ def test_whoever_follows_has_what_the_recording_comes_to(
 
 def test_it_goes_as_fast_as_it_is_told() -> None:
     """What came ten seconds after the first comes after two, at five times the speed."""
-    events = [whole(7 * SECOND, a=0), moved(12 * SECOND, a=1), moved(17 * SECOND, a=2)]
+    events: list[Event] = [whole(7 * SECOND, a=0), moved(12 * SECOND, a=1), moved(17 * SECOND, a=2)]
     monitor = Monitor(events, speed=5.0)
     for until_s, value in ((0, 0), (0.9, 0), (1, 1), (1.9, 1), (2, 2), (60, 2)):
         monitor.run(until_s)
@@ -144,7 +145,7 @@ def test_it_goes_as_fast_as_it_is_told() -> None:
 
 def test_what_came_at_once_is_taken_in_in_bounded_steps() -> None:
     """Who asks meanwhile is not kept waiting; nothing is left out."""
-    events = [whole(0, a=0), *(moved(0, a=number) for number in range(3 * EVENTS_MAX))]
+    events: list[Event] = [whole(0, a=0), *(moved(0, a=number) for number in range(3 * EVENTS_MAX))]
     replay = Replay(iter(events), source="replay", speed=1.0, now_ns=START, bytes_max=1000)
     steps: list[int] = []
     while replay.next_timer_ns() <= START:
@@ -172,7 +173,7 @@ def test_how_something_went_is_kept() -> None:
     """Forgotten stays forgotten, by a delta and by a later whole."""
     row = Row("a/n", COUNTER, 3, 5, -1)
     gone = Row("a/n", FORGOTTEN, None, 9, 0)
-    events = [
+    events: list[Event] = [
         Whole(0, (Changes([], [row]),)),
         Moved(SECOND, Changes(WRITERS, [gone])),
         Moved(2 * SECOND, Changes([], [row])),

@@ -213,6 +213,10 @@ def test_follow_tells_a_gap_before_the_snapshot_that_heals_it() -> None:
 
     kinds = [type(event) for event in taker.told if not isinstance(event, Heard)]
     assert kinds == [Whole, Doubt, Whole, Doubt]
+    doubt = next(at for at, event in enumerate(taker.told) if isinstance(event, Doubt))
+    heard = taker.told[doubt + 1]  # what it vouches for has not come
+    assert isinstance(heard, Heard)
+    assert heard.at_ns == taker.told[doubt].at_ns
     assert shown(taker.told) == {"a": 1}
 
 

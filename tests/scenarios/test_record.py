@@ -72,8 +72,8 @@ def recorder(cluster: Cluster, path: Path, *more: str) -> Generator[subprocess.P
         process.communicate()
 
 
-def recorded(path: Path) -> Any:
-    """What the recording comes to; None if there is none yet."""
+def recorded(path: Path) -> dict[str, Any]:
+    """What the recording comes to; nothing if there is none yet."""
     replica = Replica()
     try:
         for event in read(path):
@@ -85,8 +85,8 @@ def recorded(path: Path) -> Any:
                 case _:
                     pass
     except ConfigError:
-        return None
-    return document(replica.view(()))
+        return {}
+    return dict(document(replica.view(())))
 
 
 def last_heard(path: Path) -> Heartbeat:
@@ -113,7 +113,7 @@ def recording(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Pat
             "scraper-1",
             "for n in range(5): log.info('seen', extra={'during': {'n': n, 'tries': count(2)}})",
         )
-        eventually(lambda: (recorded(path) or {}).get("during") == {"n": 4, "tries": 10})
+        eventually(lambda: recorded(path).get("during") == {"n": 4, "tries": 10})
         eventually(lambda: last_heard(path).settling == "", "a heartbeat that vouches for all")
         process.send_signal(signal.SIGINT)
         said, errors = process.communicate(timeout=WAIT_S)
@@ -136,7 +136,7 @@ def test_what_a_killed_recorder_had_heard_is_there(cluster: Cluster, tmp_path: P
     with recorder(cluster, tmp_path / "run") as process:
         log(cluster, "teller", "log.info('two', extra={'killed': {'n': 2, 'tries': count(4)}})")
         wanted = {"n": 2, "tries": 7}
-        eventually(lambda: (recorded(tmp_path / "run") or {}).get("killed") == wanted)
+        eventually(lambda: recorded(tmp_path / "run").get("killed") == wanted)
         process.kill()
         process.communicate()
     shown = shardlog("get", "--json", "--connect", cluster.url).stdout
