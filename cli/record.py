@@ -72,18 +72,23 @@ def record(
             recorder.write(events)
             for event in events:
                 if isinstance(event, Doubt):
+                    _clear_progress()
                     echo_doubt("record", event)
             is_over = time.monotonic_ns() >= end_ns or bool(select.select([stop], [], [], 0)[0])
             if sys.stderr.isatty() and time.monotonic() - shown_s >= 1:
                 shown_s = time.monotonic()
                 click.echo(f"\r{_summary(recorder)}\x1b[K", err=True, nl=False)
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", err=True, nl=False)
+    _clear_progress()
     if as_json:
         said = {"events": recorder.events, "rows": recorder.rows, "bytes": recorder.size}
         echo_json({"path": str(path), **said, "seconds": recorder.span_ns / SECOND}, one_line=True)
     else:
         click.echo(f"recorded {_summary(recorder)}: {path}")
+
+
+def _clear_progress() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def _summary(recorder: Recorder) -> str:

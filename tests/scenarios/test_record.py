@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -128,6 +129,21 @@ def test_ctrl_c_ends_it_with_one_line(recording: Path) -> None:
     """And what it recorded has the heartbeats with the host, and no doubt."""
     assert [host.host for host in last_heard(recording).hosts] == ["node-1"]
     assert not any(isinstance(event, Doubt) for event in read(recording))
+
+
+def test_a_terminal_is_shown_how_it_goes(cluster: Cluster, tmp_path: Path) -> None:
+    """One line on stderr that is written over, and is gone at the end."""
+    terminal, stderr = pty.openpty()
+    arguments = [SHARDLOG, "record", str(tmp_path), "--connect", cluster.url, "--for", "2s"]
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    said = os.read(terminal, 10_000).decode()
+    os.close(stderr)
+    os.close(terminal)
+
+    assert said.count(" events, ") >= 2
+    assert "\n" not in said
+    assert said.endswith("\r\x1b[K")
+    assert done.stdout.startswith("recorded ")
 
 
 def test_what_a_killed_recorder_had_heard_is_there(cluster: Cluster, tmp_path: Path) -> None:
