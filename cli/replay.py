@@ -34,7 +34,6 @@ from shardlog.monitor.views import iso_utc
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="With --serve, so many times as fast as it happened.",
@@ -55,6 +54,8 @@ def replay(
     """
     if at is not None and url is not None:
         raise ConfigError("--at and --serve: use one of the two")
+    if not speed > 0:  # nan is not
+        raise ConfigError(f"--speed {speed}: it must be above 0")
     if at is not None:
         _print_state(path, at, one_line=as_json)
     elif url is not None:

@@ -266,6 +266,7 @@ def test_nobody_there_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> 
         (["replay", "{recording}", "--at", "+1", "--serve", "ipc:///tmp/x"], "one of the two"),
         (["replay", "{recording}", "--serve", "tcp://10.0.0.1:7410"], "--insecure"),
         (["replay", "{recording}", "--serve", "nowhere"], "is not an address"),
+        (["replay", "{recording}", "--serve", "ipc:///tmp/x", "--speed", "nan"], "above 0"),
     ],
 )
 def test_what_a_user_can_get_wrong_is_one_line(
