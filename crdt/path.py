@@ -31,6 +31,7 @@ COLLAPSED = "~"
 """The key under which a forgotten record's counts go on; never a record, refused in shards."""
 RESERVED = "shardlog"
 """The root key of what shardlog itself keeps in the state."""
+_OPEN = (f"{RESERVED}/live/", f"{RESERVED}/errors/")
 
 _DIGITS_MAX = 4300
 # Integers of more digits are refused by Python itself, unless it is told otherwise.
@@ -128,6 +129,19 @@ def is_within(text: str, top: str) -> bool:
     (True, False, True)
     """
     return text == top or text.startswith(top + "/")
+
+
+def is_reserved(text: str) -> bool:
+    """Whether a path is shardlog's own, where processes may not write as they like. O(len).
+
+    They may below `shardlog/live` (what live tests say) and `shardlog/errors`.
+
+    >>> is_reserved("shardlog/health/x"), is_reserved("shardlog/live"), is_reserved("shardlogs")
+    (True, True, False)
+    >>> is_reserved("shardlog/live/answered"), is_reserved("shardlog/errors/E7/n")
+    (False, False)
+    """
+    return text.startswith(RESERVED) and is_within(text, RESERVED) and not text.startswith(_OPEN)
 
 
 class Pattern:

@@ -15,6 +15,7 @@ pattern names is kept for ever. The defaults are
     "shardlog/health/*/*" = "24h"        what each blade and each collector refused
     "shardlog/health/ledger/*" = "forever"   the sums of each replica, which may rest for long
     "shardlog/errors/*" = "7d"
+    "shardlog/live/*/*" = "24h"          what live tests said of each of their instances
 
 When a record is forgotten, its counts go on below its sibling `~` (`shardlog.crdt.path`), which
 itself is never a record.
@@ -41,6 +42,7 @@ DEFAULTS = {
     "shardlog/health/*/*": "24h",
     "shardlog/health/ledger/*": "forever",
     "shardlog/errors/*": "7d",
+    "shardlog/live/*/*": "24h",
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd])")

@@ -145,8 +145,9 @@ def counter(*keys: Key) -> Counter:
             break
         texts.append(text)
     else:
-        if texts:
-            return Counter("/".join(texts), None)
+        path = "/".join(texts)
+        if texts and walk.is_open(path):
+            return Counter(path, None)
     ((reason, (_, sample)), *_) = walk.refused.items() or [("key", (1, "a counter without keys"))]
     return Counter("/".join(texts), (reason, sample))
 

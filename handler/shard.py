@@ -16,7 +16,7 @@ and counted by reason, with one sample. The reasons:
     message    a template that its arguments do not fit
     number     an int beyond 64 bits
     raised     an object's own code raised
-    reserved   the root key `shardlog`
+    reserved   below the root key `shardlog`, but for `shardlog/live` and `shardlog/errors`
     shard      an extra `shard` that is no dict
     size       more than 1 MiB
     text       lone surrogates
@@ -90,7 +90,7 @@ class ShardReader:
     )
 
     def __init__(self, blade: str, loggers: Sequence[str] | None = None) -> None:
-        if type(blade) is not str or Walk({}, "").key(blade, "") is None:
+        if type(blade) is not str or blade == RESERVED or Walk({}, "").key(blade, "") is None:
             raise ConfigError(
                 f"{blade!r} is not a blade's name: that is 1 to {KEY_BYTES_MAX} bytes of text,"
                 f" neither {COLLAPSED!r} nor {RESERVED!r}"
@@ -146,6 +146,8 @@ class ShardReader:
         walk.writes.append((self._message_path, message))
         walk.message_bytes = len(message)
         walk.plain(extras, "", 1)
+        if walk.has_reserved:
+            walk.refuse_reserved()
         return Shard(now_ns, walk.writes, walk.erases, walk.counts, walk.refused, walk.bytes)
 
     def read(self, record: logging.LogRecord, now_ns: int) -> Shard:
@@ -165,6 +167,8 @@ class ShardReader:
         except Exception as error:
             # The guards within failed: too little is left of the stack, or of the memory.
             walk.note("raised", "", type_mark(error))
+        if walk.has_reserved:
+            walk.refuse_reserved()
         return Shard(now_ns, walk.writes, walk.erases, walk.counts, walk.refused, walk.bytes)
 
     def _is_in_scope(self, logger: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from shardlog.crdt import counter
 from shardlog.crdt.delta import Amount, Value
-from shardlog.crdt.path import COLLAPSED, RESERVED, key_text
+from shardlog.crdt.path import COLLAPSED, RESERVED, is_reserved, key_text
 from shardlog.handler.nearest import INT_MAX, INT_MIN, VALUE_BYTES_MAX, Pairs, type_mark
 from shardlog.handler.values import CYCLE, DEEPER, DEPTH_MAX, OBJECTS_MAX, ValueReader, whole_text
 from shardlog.handler.words import Count, erase
@@ -32,6 +32,7 @@ class Walk(ValueReader):
         "_texts",
         "counts",
         "erases",
+        "has_reserved",
         "message_bytes",
         "writes",
     )
@@ -45,6 +46,7 @@ class Walk(ValueReader):
         self._leaves_left = LEAVES_MAX
         self._room_left = SHARD_BYTES_MAX
         self.message_bytes = 0
+        self.has_reserved = False
 
     @property
     def bytes(self) -> int:
@@ -68,6 +70,12 @@ class Walk(ValueReader):
         else:
             self.note("shard", "shard", type_mark(shard))
 
+    def refuse_reserved(self) -> None:
+        """Leave out what was found at paths that are shardlog's own. O(what was found)."""
+        self.writes = [item for item in self.writes if self.is_open(item[0])]
+        self.counts = [item for item in self.counts if self.is_open(item[0])]
+        self.erases = [path for path in self.erases if self.is_open(path)]
+
     def key(self, key: Any, prefix: str) -> str | None:
         """The text of a key below the prefix; None if it is refused."""
         name = key
@@ -87,9 +95,11 @@ class Walk(ValueReader):
         if len(whole.encode()) > KEY_BYTES_MAX or (whole == "" and not prefix):
             self.note("key", prefix, f"a key of {len(whole.encode())} bytes")
             return None
-        if whole == COLLAPSED or (whole == RESERVED and not prefix):
-            self.note("collapsed" if whole == COLLAPSED else "reserved", prefix, whole)
+        if whole == COLLAPSED:
+            self.note("collapsed", prefix, whole)
             return None
+        if whole == RESERVED and not prefix:
+            self.has_reserved = True
         text = key_text(whole)
         # What the rules depend on besides the key itself, or is noted each time, is not kept.
         if name is key and whole == name and name not in ("", RESERVED):
@@ -97,6 +107,13 @@ class Walk(ValueReader):
                 self._texts.clear()
             self._texts[name] = text
         return text
+
+    def is_open(self, path: str) -> bool:
+        """Whether a path is not shardlog's own; note that it is. O(len)."""
+        if is_reserved(path):
+            self.note("reserved", path, "shardlog's own")
+            return False
+        return True
 
     def _odd_key(self, key: Any, prefix: str) -> Any:
         kind = type(key)  # pyright: ignore[reportUnknownVariableType]

@@ -2,8 +2,8 @@
 
 A register or floor stamped too far ahead, or so long ago that its record is forgotten, is refused
 and counted. A count never is for its time: one too old for its record goes to `~`. It is refused
-where it would be one path too many. Of what is reserved, a process may say only what is its own,
-and nobody says anything at `~`.
+where it would be one path too many. Of what is reserved, a process may write only what is its own
+and what is open to all. Nobody says anything at `~`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shardlog.crdt.delta import Erase
-from shardlog.crdt.path import RESERVED, is_within, path_text
+from shardlog.crdt.path import RESERVED, is_reserved, path_text
 from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.retention import collapsed, is_collapsed
 
@@ -93,7 +93,7 @@ class Admission:
         if is_collapsed(path):
             self._refuse("collapsed", f"{path!r} is not for {blade_of(process)} to write", now_ns)
             return False
-        if not path.startswith(RESERVED) or not is_within(path, RESERVED):
+        if not is_reserved(path):
             return True
         blade = blade_of(process)
         own = (

@@ -290,10 +290,13 @@ def test_floors_count_as_paths_and_an_erase_of_what_is_there_finds_room() -> Non
         "shardlog/presence/spotter-1/spotter-1@node-1:boot:1:1:aa/status",
         "shardlog/health/blade/spotter-1/first/key",
         "shardlog/health/collector/node-1/store",
+        "shardlog/live",
+        "shardlog/errors",
+        "shardlog/lively/x",
     ],
 )
 def test_a_process_has_no_say_in_what_is_not_its_own(path: str) -> None:
-    """Below `shardlog` it may write its own presence and its blade's health, and nothing else."""
+    """Below `shardlog` it may write its own presence, its blade's health, and what is open."""
     machine = sidecar()
     own = Write(f"shardlog/presence/scraper-1/{BLADE}/status", NOW, 0, "up")
     machine.receive(report(writes=(own, Write(path, NOW + 1, 0, "x"))), NOW)
@@ -301,6 +304,19 @@ def test_a_process_has_no_say_in_what_is_not_its_own(path: str) -> None:
     assert machine.refused == {"reserved": 3}
     assert presence(machine, "status") == "up"
     assert machine.state.shown(path) is None
+
+
+@pytest.mark.parametrize("top", ["shardlog/live/answered", "shardlog/errors/E7"])
+def test_what_live_tests_and_errors_say_is_open_to_all_processes(top: str) -> None:
+    """Registers, counts and erases of any process come in below these two, and show."""
+    machine = sidecar()
+    machine.receive(report(Total(f"{top}/n", 1, NOW, NOW, 5)), NOW)
+    machine.receive(report(writes=(Write(f"{top}/x", NOW, 0, "fail"),), process="q@h:2"), NOW)
+    assert machine.state.total(f"{top}/n") == 5
+    assert machine.state.shown(f"{top}/x") is not None
+    machine.receive(report(erases=(Erase(f"{top}/x", NOW + 1, 0),)), NOW)
+    assert machine.state.shown(f"{top}/x") is None
+    assert machine.refused == {}
 
 
 def test_many_new_followers_are_greeted_by_one_heartbeat() -> None:

@@ -48,7 +48,7 @@ def test_a_duration_beyond_all_clocks_is_forever() -> None:
         ("shardlog/presence/b/p/status", "shardlog/presence/b/p", 24),
         ("shardlog/health/blade/b/refused/key", "shardlog/health/blade/b", 24),
         ("shardlog/errors/abc/n", "shardlog/errors/abc", 24 * 7),
-        ("shardlog/live/x", "shardlog/live", 24),
+        ("shardlog/live/answered/intents\\/42/verdict", "shardlog/live/answered/intents\\/42", 24),
     ],
 )
 def test_the_most_specific_pattern_names_the_record(path: str, record: str, hours: int) -> None:

@@ -264,6 +264,7 @@ def test_erase_ends_what_was_added_before_it_only(
         (("n",), 2**60, "count"),
         (("n",), "text", "count"),
         (("shardlog", "n"), 1, "reserved"),
+        (("shardlog", "live"), 1, "reserved"),
         (("a", "~"), 1, "collapsed"),
         (("a", "x" * 300), 1, "key"),
         ((), 1, "key"),

@@ -88,6 +88,7 @@ def test_both_ways_lead_to_the_same_shard(extra: dict[str, Any]) -> None:
         {"a": 2**63},
         {"a" * 300: 1},
         {"name_": {"k": {"k": {"k": {"k": 1}}}}},
+        {"shardlog": {"presence": {"b": 1}, "live": {"t": {"k": 1}}, "errors": count()}},
     ],
 )
 def test_usual_records_go_the_short_way(extra: dict[Any, Any] | None) -> None:

@@ -156,6 +156,34 @@ def test_root_key_shardlog_is_reserved(extra: dict[str, Any]) -> None:
     assert again.refused["reserved"][0] == 1
 
 
+OPEN: dict[str, Any] = {"live": {"answered": {"intents/7": {"verdict": "fail"}}}}
+
+
+def test_below_shardlog_only_live_and_errors_are_open() -> None:
+    """Whoever tests may publish; everything else there is refused leaf by leaf, and counted."""
+    own = {"presence": {"b": 1}, "health": {"x": count(2), "y": erase}, "live": OPEN["live"]}
+    shard = log({"shardlog": own, "a": 1})
+
+    assert written(shard) == {"shardlog/live/answered/intents\\/7/verdict": "fail", "a": 1}
+    assert shard.counts == shard.erases == []
+    assert shard.refused["reserved"][0] == 3
+    shard = log({"shard": {"shardlog": {"errors": {"E7": {"n": count(), "old": erase}}}}})
+    assert shard.counts == [("shardlog/errors/E7/n", 1)]
+    assert shard.erases == ["shardlog/errors/E7/old"]
+    assert shard.refused == {}
+
+
+@pytest.mark.parametrize("value", [1, {}, erase, count()])
+@pytest.mark.parametrize("key", ["live", "errors"])
+def test_what_is_open_is_not_hidden_as_a_whole(key: str, value: Any) -> None:
+    """A value or an erase at `shardlog/live` itself would take the words of all others away."""
+    shard = log({"shardlog": {key: value}, "a": 1})
+
+    assert written(shard) == {"a": 1}
+    assert shard.counts == shard.erases == []
+    assert shard.refused["reserved"][0] == 1
+
+
 @pytest.mark.parametrize(
     ("msg", "args", "expected"),
     [
