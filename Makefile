@@ -7,7 +7,7 @@ is-new-enough = $(if $(1),$(shell $(1) -c \
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
             $(if $(call is-new-enough,$(name)),$(name))))
 
-.PHONY: help demo test lint torture chaos crowds bench bench-check simulate picture clean .venv
+.PHONY: help demo test lint torture chaos crowds live bench bench-check simulate picture clean .venv
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ chaos: .venv/dev  ## counts while everything is killed, for some three minutes
 
 crowds: .venv/dev  ## what processes cost a collector, for some ten minutes
 	.venv/bin/python -m benchmarks.crowds
+
+live: .venv/dev  ## what live tests cost at 100,000 intents, for some five minutes
+	.venv/bin/python -m benchmarks.live
 
 bench: .venv/dev  ## how fast it is, beside others
 	.venv/bin/python -m benchmarks.speed

@@ -31,6 +31,15 @@ def blade_of(process: str) -> str:
     return process.rpartition("@")[0]
 
 
+def host_of(process: str) -> str:
+    """The host that a process runs on, as it calls it. O(len).
+
+    >>> host_of("scraper-1@node-7:6f1c:4711:17:9b1d")
+    'node-7'
+    """
+    return process.rpartition("@")[2].partition(":")[0]
+
+
 def started_ns(process: str) -> int:
     """When the process started, wall-clock ns; 0 where the id does not say. O(len).
 

@@ -1,0 +1,177 @@
+"""Which hosts are heard, up to when they have told all, and who has to do with which.
+
+Evidence may be missing while a host is not live. Somebody has to do with the hosts of those whose
+words he looked at, and of the blades that are named there. What is absent, and a counter, is
+nobody's word: it has to do with the blades that are named in its path, else with all hosts, but for
+those that are not live and of which all processes had ended.
+
+Known anomalies. Blades that are named are found by presence, so one that was never there concerns
+no host.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shardlog.crdt.path import RESERVED
+from shardlog.crdt.process_id import host_of
+from shardlog.monitor.live.view import best_status
+from shardlog.monitor.views import iso_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from shardlog.crdt.replication.messages import HostStatus
+    from shardlog.monitor.live.instance import Instance
+    from shardlog.monitor.live.world import Cell, World
+
+SECOND = 10**9
+CLOCKS_MAX_NS = 10 * SECOND
+
+
+class Hosts:
+    """All hosts as the last heartbeat said. `slack_ns`: how much clocks may differ unmeasured."""
+
+    def __init__(self, world: World[Instance], slack_ns: int) -> None:
+        self.known: dict[str, HostStatus] = {}
+        self.told_ns = 0
+        """Up to when all hosts have told all, 0 while one is not live."""
+        self.slack_ns = slack_ns
+        """How much clocks may differ, by what is measured."""
+        self.clocks = ""
+        """Why nothing can be said at the cut, "" if it can."""
+        self.bad: dict[str, str] = {}
+        """Hosts of which evidence may be missing, and why."""
+        self._world = world
+        self._slack_ns = slack_ns
+
+    def hear(self, hosts: list[HostStatus]) -> bool:
+        """Take in a heartbeat; whether anything may be blind now, or no more. O(hosts)."""
+        before = (bool(self.known), self.bad, self.clocks)
+        self.known = {host.host: host for host in hosts if host.status != "replaced"}
+        self.bad = {n: _why_bad(host) for n, host in self.known.items() if host.status != "live"}
+        live = self._live()
+        self.told_ns = 0 if self.bad else min((host.watermark_ns for host in live), default=0)
+        self.clocks = ""
+        self.slack_ns = self._slack_ns
+        if live:
+            first, last = min(live, key=_offset), max(live, key=_offset)
+            apart_ns = last.offset_ns - first.offset_ns
+            self.slack_ns += apart_ns
+            if self.slack_ns > CLOCKS_MAX_NS:
+                self.clocks = f"the clocks of {first.host} and {last.host} are "
+                self.clocks += f"{apart_ns / SECOND:.0f} s apart"
+        return (bool(self.known), self.bad, self.clocks) != before
+
+    @property
+    def cut_ns(self) -> int:
+        """Up to when all live hosts have told all, less what clocks differ; 0 if none can say."""
+        if self.clocks:
+            return 0
+        told_ns = min((host.watermark_ns for host in self._live()), default=0)
+        return max(told_ns - self.slack_ns, 0)
+
+    def why_blind(self, instance: Instance) -> str:
+        """Why evidence may be missing for an instance, "" if none is. As `concerned_by`."""
+        if not self.known:
+            return "no host has been heard yet"
+        if instance.has_cut and self.clocks:
+            return self.clocks
+        if not self.bad:
+            return ""
+        return next((self.bad[n] for n in self.concerned_by(instance) if n in self.bad), "")
+
+    def concerned_by(self, instance: Instance) -> list[str]:
+        """With which hosts an instance has to do, by name. O(looks x processes of the named)."""
+        names: dict[str, None] = {}
+        is_anybody = False
+        for cell in instance.places():
+            value = cell.version.value
+            if isinstance(value, str):
+                self._add_hosts_of(value, names)
+            if cell.version.writer:
+                names[host_of(cell.version.writer)] = None
+            elif cell is not instance.cell:  # which is there, whoever else may speak
+                is_anybody |= not self._add_hosts_of_path(cell, names)
+        for looks in instance.looks:
+            for cell in looks[1]:
+                is_anybody |= not self._add_hosts_of_path(cell, names)
+        known = [name for name in names if name in self.known]
+        if is_anybody or not known:
+            return [*dict.fromkeys([*known, *self._inhabited()])]
+        return known
+
+    def presence(self, blade: str) -> str | None:
+        """Whether a blade is "up", "bye" or "lost", None if it never was there. O(processes)."""
+        there = self._world.known((RESERVED, "presence", blade))
+        processes = () if there is None else (there.below or {}).values()
+        found = [(process.below or {}).get("status") for process in processes]
+        return best_status([status.version.value for status in found if status is not None])
+
+    def watermark_ns(self, names: Iterable[str]) -> int:
+        """Up to when all these hosts have told what they had to tell, 0 if one has not."""
+        hosts = [self.known[name] for name in names]
+        return min((h.watermark_ns if h.status == "live" else 0 for h in hosts), default=0)
+
+    def _live(self) -> list[HostStatus]:
+        return [host for host in self.known.values() if host.status == "live"]
+
+    def _inhabited(self) -> list[str]:
+        """The hosts that may yet say something: not those of which all processes have ended."""
+        left: dict[str, bool] = {}
+        for processes in self._presence():
+            for process in (processes.below or {}).values():
+                name = _word(process, "host")
+                left[name] = left.get(name, True) and _word(process, "status") != "up"
+        return [
+            name
+            for name, host in self.known.items()
+            if host.status == "live" or not left.get(name, False)
+        ]
+
+    def _presence(self) -> list[Cell[Instance]]:
+        """For each blade, where its processes are."""
+        there = self._world.known((RESERVED, "presence"))
+        return [] if there is None else [*(there.below or {}).values()]
+
+    def _add_hosts_of_path(self, cell: Cell[Instance], names: dict[str, None]) -> bool:
+        """Add the hosts of all blades that are named in where a place is; whether any is."""
+        found = False
+        place: Cell[Instance] | None = cell
+        while place is not None:
+            if isinstance(place.key, str):
+                found |= self._add_hosts_of(place.key, names)
+            place = place.above
+        return found
+
+    def _add_hosts_of(self, blade: str, names: dict[str, None]) -> bool:
+        there = self._world.known((RESERVED, "presence", blade))
+        processes = {} if there is None else there.below or {}
+        hosts = [host for process in processes.values() if (host := _word(process, "host"))]
+        names.update(dict.fromkeys(hosts))
+        return bool(hosts)
+
+
+def _word(cell: Cell[Instance], key: str) -> str:
+    """The text at a key below a place, "" if there is none."""
+    child = (cell.below or {}).get(key)
+    value = None if child is None else child.version.value
+    return value if isinstance(value, str) else ""
+
+
+def names_at(cell: Cell[Instance]) -> Iterator[str]:
+    """What may be the name of a blade, at a place."""
+    if isinstance(cell.key, str):
+        yield cell.key
+    if isinstance(cell.version.value, str):
+        yield cell.version.value
+
+
+def _why_bad(host: HostStatus) -> str:
+    if host.status == "stale":
+        return f"{host.host} has not been heard since {iso_utc(host.since_ns)}"
+    return f"{host.host}: its snapshot is on the way"
+
+
+def _offset(host: HostStatus) -> int:
+    return host.offset_ns

@@ -1,0 +1,515 @@
+"""The machine that judges, as a whole: what it may never do, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shardlog.crdt.delta import COUNTER, ERASED, REGISTER
+from shardlog.crdt.replication.messages import LANES, Changes, Heartbeat, HostStatus, Row
+from shardlog.monitor.feed import Doubt, Heard, Moved, Whole
+from shardlog.monitor.live.declared import Test
+from shardlog.monitor.live.explain import explain
+from shardlog.monitor.live.properties import (
+    always,
+    eventually,
+    ladder,
+    moves,
+    never,
+    rung,
+    sometimes,
+)
+from shardlog.monitor.live.verdict import Verdict
+from tests.live.run import HOST_OF, HOSTS, SECOND, WRITERS, Run, ns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shardlog.monitor.feed import Event
+
+
+def answered(i: Any, live: Any) -> Any:
+    """Two steps, and an end to the waiting."""
+    return ladder(
+        rung("started", lambda: i.host in i.resolution, within=5),
+        rung("received", lambda: any(h != i.host for h in i.resolution), within=5, hold=2),
+        doomed=lambda: live.presence(i.host) == "lost",
+    )
+
+
+def soon(i: Any, live: Any) -> Any:
+    """One deadline, at once true or held."""
+    yield eventually(lambda: i.n >= 3, within=4)
+    yield eventually(lambda: i.host != "x" and i.n, within=6, hold=1)
+
+
+def holds(i: Any, live: Any) -> Any:
+    """All that can be said of an invariant."""
+    yield always(lambda: i.n <= i.m)
+    yield never(lambda: i.n > 3, broken_for=2, clear_after=1, at="arrival")
+    yield always(lambda: "scraper-1" in i.resolution, when=lambda: i.host, during=8, broken_for=3)
+
+
+def counts(i: Any, live: Any) -> Any:
+    """Rates, and what moves."""
+    yield moves(lambda: i.n, every=4, when=lambda: i.host)
+    yield always(lambda: i.n.rate(3) < 1, broken_for=2, clear_after=2)
+    yield sometimes(lambda: i.m.rate(2) > 0.5)
+
+
+def whole(live: Any) -> Any:
+    """The cluster as one."""
+    yield sometimes(lambda: "lost" in map(live.presence, ("scraper-1", "spotter-1")))
+    yield eventually(lambda: len(live.intents) >= 2, within=9)
+
+
+TESTS: list[tuple[str, Callable[..., Any]]] = [
+    ("intents/*", answered),
+    ("intents/*", soon),
+    ("intents/*", holds),
+    ("intents/*", counts),
+    ("", whole),
+]
+SUFFIXES = ["host", "n", "m", "resolution/scraper-1/state", "resolution/spotter-1/state"]
+PATHS = [f"intents/{n}/{suffix}" for n in (1, 2) for suffix in SUFFIXES]
+PRESENCE = [
+    f"shardlog/presence/{blade}/p/{key}"
+    for blade in ("scraper-1", "spotter-1")
+    for key in ("status", "host")
+]
+
+
+def _row(path: str, kind: int, number: int, delay_ms: int) -> tuple[str, int, int, int]:
+    return path, kind, number, delay_ms
+
+
+DRAWN_ROWS = st.lists(
+    st.builds(
+        _row,
+        st.sampled_from(PATHS + PRESENCE),
+        st.sampled_from([REGISTER, REGISTER, ERASED]),
+        st.integers(0, 4),
+        st.sampled_from([0, 0, 50, 700, 1900]),
+    ),
+    min_size=1,
+    max_size=3,
+)
+STATUSES = st.sampled_from(["live", "live", "live", "stale", "syncing", "replaced"])
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([1, 50, 300, 1000, 1000, 2500]),
+        st.one_of(
+            st.tuples(st.just("moved"), DRAWN_ROWS),
+            st.tuples(st.just("whole"), DRAWN_ROWS),
+            st.tuples(st.just("heard"), st.tuples(STATUSES, STATUSES, st.sampled_from([0, 0, 3]))),
+            st.tuples(st.just("doubt"), st.sampled_from(["", "", "lost"])),
+            st.tuples(st.just("time"), st.none()),
+        ),
+    ),
+    min_size=3,
+    max_size=25,
+)
+
+
+def events(steps: list[Any]) -> list[Event]:
+    """What happens, in order: a begin, and then as drawn. Stamps of a path do not go back."""
+    happened: list[Event] = [Whole(ns(0), (Changes(WRITERS, []),)), _heard(0, ("live", "live", 0))]
+    at_ms = 0
+    newest: dict[str, int] = {}
+    for wait_ms, (what, drawn) in steps:
+        at_ms += wait_ms
+        at_ns = ns(at_ms / 1000)
+        if what in ("moved", "whole"):
+            rows: list[Row] = []
+            for path, kind, number, delay_ms in drawn:
+                stamp = max(newest.get(path, 0) + 1, at_ns - delay_ms * 1_000_000)
+                newest[path] = stamp
+                rows.append(_said(path, kind, number, stamp))
+            changes = Changes(WRITERS, rows)
+            happened.append(Moved(at_ns, changes) if what == "moved" else Whole(at_ns, (changes,)))
+        elif what == "heard":
+            happened.append(_heard(at_ms / 1000, drawn))
+        elif what == "doubt":
+            happened.append(Doubt(at_ns, drawn))
+        else:
+            happened.append(Moved(at_ns, Changes([], [])))
+    return happened
+
+
+def _said(path: str, kind: int, number: int, stamp: int) -> Row:
+    if kind == ERASED:
+        return Row(path, ERASED, None, stamp, number % 3)
+    if path.endswith(("/n", "/m")):
+        return Row(path, COUNTER, number, stamp, -1)
+    if path.endswith("status"):
+        return Row(path, REGISTER, ["up", "lost", "bye", "up", "up"][number], stamp, number % 3)
+    if path.endswith("p/host"):
+        return Row(path, REGISTER, HOSTS[number % 2], stamp, number % 3)
+    return Row(path, REGISTER, [*HOST_OF, "x", "y"][number], stamp, number % 3)
+
+
+def _heard(at_s: float, drawn: tuple[Any, Any, int]) -> Heard:
+    hosts = [
+        HostStatus(name, name, status, 0, ns(at_s - 0.2), offset_ns=drawn[2] * at * SECOND // 10)
+        for at, (name, status) in enumerate(zip(HOSTS, drawn[:2], strict=True))
+    ]
+    return Heard(ns(at_s), Heartbeat("a", "e", ns(at_s), 1000, [0] * LANES, hosts, {}))
+
+
+TIMERS_MAX = 500
+
+
+class Watched(Run):
+    """A run that checks all that must be so, whatever happens."""
+
+    def __init__(self) -> None:
+        super().__init__(*TESTS)
+        self.trace: list[str] = []
+        self.final: dict[tuple[int, int], tuple[Any, Any, tuple[object, ...]]] = {}
+        self.judged_ns = 0
+
+    def note(self) -> Run:
+        """Note what was said; what was final stays as it was."""
+        for instance, asked, condition in self.engine.take_effects():
+            self.trace.append(f"{instance.label} {asked.name} {condition}")
+            assert condition.judged_ns >= self.judged_ns
+            assert condition.since_ns <= condition.judged_ns
+            self.judged_ns = condition.judged_ns
+            assert (id(instance), id(asked)) not in self.final, "it has changed"
+            if condition.verdict.is_final:
+                known = (asked.verdict, asked.reason, asked.message, asked.since_ns)
+                self.final[id(instance), id(asked)] = (instance, asked, known)
+        for _, asked, kept in self.final.values():
+            assert (asked.verdict, asked.reason, asked.message, asked.since_ns) == kept
+        self.engine.check_invariants()
+        return self
+
+    def run(self, happened: list[Event]) -> Watched:
+        """Let all happen, each timer when it is due, and then time go by."""
+        for event in happened:
+            self.time(event.at_ns)
+            self.happens(event)
+        last_ns = happened[-1].at_ns
+        for second in range(1, 30):
+            at_s = (last_ns - ns(0)) / SECOND + second
+            self.time(ns(at_s))
+            self.happens(_heard(at_s, ("live", "live", 0)))
+        return self
+
+    def time(self, until_ns: int) -> None:
+        """Each timer comes when it is due: there are few of them."""
+        for _ in range(TIMERS_MAX):
+            due_ns = self.engine.next_timer_ns()
+            if due_ns is None or due_ns > until_ns:
+                break
+            self.engine.handle_timer(due_ns)
+            self.note()
+        else:
+            raise AssertionError("timers without end")
+        self.engine.handle_timer(until_ns)
+        self.note()
+
+
+@settings(max_examples=400)
+@given(STEPS)
+def test_what_is_final_stays_and_time_never_steps_back(steps: list[Any]) -> None:
+    """Whatever comes, in whatever doubt; and no run keeps the machine busy for ever."""
+    Watched().run(events(steps))
+
+
+@settings(max_examples=100)
+@given(STEPS)
+def test_the_same_events_give_the_same_transitions(steps: list[Any]) -> None:
+    """A recording that is judged again says the same, to the word."""
+    happened = events(steps)
+    assert Watched().run(happened).trace == Watched().run(happened).trace
+
+
+def traces() -> list[str]:
+    """What some runs say, drawn without a library whose draws depend on hashes."""
+    said: list[str] = []
+    for seed in range(30):
+        rng = random.Random(seed)
+        steps: list[Any] = []
+        for _ in range(25):
+            rows = [
+                (rng.choice(PATHS + PRESENCE), REGISTER, rng.randrange(5), rng.choice([0, 700]))
+                for _ in range(3)
+            ]
+            drawn = rng.choice(
+                [
+                    ("moved", rows),
+                    ("moved", rows),
+                    ("whole", rows),
+                    ("heard", (*rng.choices(["live", "live", "stale"], k=2), 0)),
+                    ("doubt", rng.choice(["", "", "lost"])),
+                ]
+            )
+            steps.append((rng.choice([1, 300, 1000]), drawn))
+        run = Watched().run(events(steps))
+        said += run.trace
+        for group in run.engine.groups.values():
+            for instance in [*group.failed.values(), *group.open.values()]:
+                said += explain(run.engine, instance)
+    return said
+
+
+def test_what_is_said_does_not_depend_on_hashes() -> None:
+    """Two processes that hash otherwise say the same."""
+    code = "from tests.live.test_engine import traces; print('\\n'.join(traces()))"
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]) > 1000
+
+
+@settings(max_examples=100)
+@given(STEPS)
+def test_nothing_is_left_of_what_is_over(steps: list[Any]) -> None:
+    """When all tests are taken away and all is erased, the tree is the root alone."""
+    run = Watched().run(events(steps))
+    for group in [*run.engine.groups.values()]:
+        run.engine.remove(group)
+    at_s = (run.engine.now_ns - ns(0)) / SECOND + 1
+    run.happens(Whole(ns(at_s), ()))
+    run.happens(_heard(at_s + 20, ("live", "live", 0)))
+    assert [cell.path for cell in run.engine.world.cells()] == [""]
+    assert not run.engine._glance.samples  # pyright: ignore[reportPrivateUsage]
+
+
+THRESHOLDS = st.lists(
+    st.tuples(st.sampled_from("ab"), st.integers(0, 9_000)), min_size=1, max_size=8
+)
+
+
+@settings(max_examples=200)
+@given(THRESHOLDS, st.randoms(use_true_random=False), st.integers(0, 7_000))
+def test_order_and_repetition_of_what_is_in_time_do_not_matter(
+    said: list[tuple[str, int]], rng: Any, deadline_ms: int
+) -> None:
+    """A threshold that was reached in time is a pass, one that was not a fail, however it came."""
+
+    def enough(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.a >= 2 and i.b >= 2, within=deadline_ms / 1000)
+
+    def verdict(order: list[tuple[str, int, int]]) -> Verdict:
+        run = Run(("intents/*", enough)).begin()
+        run.write(0, "intents/1/host", "x")
+        shown: dict[str, int] = {}
+        late: list[tuple[int, str, int, int]] = []
+        for key, total, stamp_ms in order:
+            late.append((min(stamp_ms + rng.randrange(1900), 11_000), key, total, stamp_ms))
+        for came_ms, key, total, stamp_ms in sorted(late):
+            if total <= shown.get(key, 0):
+                continue
+            shown[key] = total
+            run.pass_time(came_ms / 1000)
+            run.count(came_ms / 1000, f"intents/1/{key}", total, stamp_s=stamp_ms / 1000)
+        run.pass_time(20)
+        return run.verdict("enough")
+
+    totals: dict[str, int] = {}
+    rows: list[tuple[str, int, int]] = []
+    for key, stamp_ms in sorted(said, key=lambda one: one[1]):
+        totals[key] = totals.get(key, 0) + 1
+        rows.append((key, totals[key], stamp_ms))
+    reached = [next((ms for k, n, ms in rows if (k, n) == (key, 2)), 99_999) for key in "ab"]
+    # What is counted beyond the threshold makes it later than it was: these rows are not said.
+    rows = [row for row in rows if row[1] <= 2]
+    expected = Verdict.PASS if max(reached) <= deadline_ms else Verdict.FAIL
+    for _ in range(3):
+        again = [*rows, *rng.sample(rows, rng.randrange(len(rows) + 1))]
+        rng.shuffle(again)
+        assert verdict(again) is expected
+
+
+def test_before_any_host_is_heard_nothing_fails() -> None:
+    """A node that has just begun shows what it has, which may be little, before it says so."""
+    run = Run(("intents/*", soon))
+    run.happens(Whole(ns(100), (Changes(WRITERS, [run.row("intents/1/host", "a", 1)]),)))
+    assert run.verdict("soon") is Verdict.BLIND
+    run.hear(100.1, node_1="syncing")
+    assert run.verdict("soon") is Verdict.BLIND
+    run.hear(101)
+    assert run.verdict("soon") is Verdict.FAIL
+
+
+def test_the_whole_is_tested_also_while_nothing_shows() -> None:
+    """It is always there: it is neither withdrawn nor born anew."""
+    run = Run(("", whole)).begin()
+    run.write(1, "shardlog/presence/scraper-1/p/status", "lost")
+    assert run.instance("whole").asked[0].verdict is Verdict.PASS
+    run.erase(2, "shardlog/presence/scraper-1/p/status")
+    assert run.instance("whole").asked[0].verdict is Verdict.PASS
+
+
+def test_what_a_test_is_about_is_gone_and_so_is_the_test() -> None:
+    """What is still owed is owed no more; if it comes again, it is born anew."""
+    run = Run(("intents/*", soon)).begin().write(1, "intents/1/host", "a")
+    run.erase(2, "intents/1/host").hear(20)
+    assert not run.engine.groups["soon"].counts()
+    run.write(21, "intents/1/host", "a").pass_time(24)
+    assert run.verdict("soon") is Verdict.PENDING
+
+
+def test_what_was_wrong_while_it_was_blind_is_judged_when_that_heals() -> None:
+    """At the cut, too, although nothing changes then."""
+
+    def few(i: Any, live: Any) -> Any:
+        return always(lambda: i.n < 3)
+
+    run = Run(("intents/*", few)).begin().write(1, "intents/1/n", 1).hear(3)
+    run.doubt(4, "lost").write(5, "intents/1/n", 7).hear(8)
+    assert run.verdict("few") is Verdict.BLIND
+    run.doubt(9, "").hear(10)
+    assert run.verdict("few") is Verdict.FAIL
+
+
+def test_what_comes_behind_the_cut_is_judged_at_it() -> None:
+    """A host has said that it had told all, and had not: better late than never."""
+
+    def few(i: Any, live: Any) -> Any:
+        return always(lambda: i.n < 3)
+
+    run = Run(("intents/*", few)).begin().write(1, "intents/1/n", 1).hear(6)
+    run.write(7, "intents/1/n", 7, stamp_s=4).hear(8)
+    assert run.verdict("few") is Verdict.FAIL
+    instance = run.instance("few", "intents/1")
+    assert instance.asked[0].since_ns >= ns(5.9)
+
+
+def test_what_shardlog_keeps_itself_is_tested_only_by_name() -> None:
+    """`*` at the root is the user's keys."""
+
+    def seen(i: Any, live: Any) -> Any:
+        return eventually(lambda: i, within=1)
+
+    run = Run(("*", seen)).begin()
+    run.write(1, "shardlog/x", 1).write(1, "a", 1)
+    assert run.said == [(1.0, "seen[a]", "pass")]
+    assert Test(seen, "shardlog/*").matches("shardlog/x")
+
+
+def test_what_is_wrong_for_good_is_found_although_it_came_about_at_nearly_one_time() -> None:
+    """While clocks leave open which was first there is no answer; later there is."""
+
+    def fewer(i: Any, live: Any) -> Any:
+        return always(lambda: i.a <= i.b)
+
+    run = Run(("intents/*", fewer)).begin()
+    run.write(1, "intents/1/a", 1).write(1, "intents/1/b", 5).hear(5)
+    assert run.verdict("fewer") is Verdict.HOLDING
+    run.write(6, "intents/1/b", 1).write(6.05, "intents/1/a", 2).hear(6.5).hear(7).hear(20)
+    assert run.verdict("fewer") is Verdict.FAIL
+
+
+def test_of_more_that_moves_than_can_be_tried_there_is_no_answer_yet() -> None:
+    """Ten keys of a document change at one time: no false alarm, and found when it stands still."""
+
+    def same(i: Any, live: Any) -> Any:
+        return always(lambda: all(i.a[key] == i.b[key] for key in "abcdefghij"))
+
+    run = Run(("intents/*", same)).begin()
+
+    def write(at_s: float, side: str, value: int) -> None:
+        rows = [run.row(f"intents/1/{side}/{key}", value, at_s) for key in "abcdefghij"]
+        run.happens(Moved(ns(at_s), Changes(WRITERS, rows)))
+
+    write(1, "a", 1)
+    write(1.05, "b", 1)
+    run.hear(5)
+    assert run.verdict("same") is Verdict.HOLDING
+    write(6, "a", 2)
+    write(6.05, "b", 2)
+    run.hear(7).hear(8)
+    assert run.verdict("same") is Verdict.HOLDING
+    run.write(9, "intents/1/a/j", 7).hear(10)
+    assert run.verdict("same") is Verdict.FAIL
+
+
+def test_what_was_known_when_it_failed_at_the_cut_is_of_the_cut() -> None:
+    """Who is told that 10 > 2 is shown these, and not what has come since."""
+
+    def fewer(i: Any, live: Any) -> Any:
+        return always(lambda: i.received <= i.sent)
+
+    run = Run(("intents/*", fewer)).begin()
+    run.count(1, "intents/1/sent", 2).count(2, "intents/1/received", 10)
+    run.count(3, "intents/1/sent", 9).hear(3.5)
+    said = run.explanation("fewer", "intents/1")
+    assert "received = 10" in said
+    assert "sent = 2" in said
+
+
+def test_explaining_leaves_no_places_behind() -> None:
+    """What is looked at to explain is looked at once."""
+
+    def soon(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.host == "nobody", within=5)
+
+    run = Run(("intents/*", soon)).begin().write(1, "intents/1/host", "who-is-this")
+    places = len([*run.engine.world.cells()])
+    run.explanation("soon", "intents/1")
+    assert len([*run.engine.world.cells()]) == places
+
+
+def test_looking_for_an_earlier_verdict_leaves_no_places_behind() -> None:
+    """Most tests have none."""
+
+    def soon(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.host, within=5)
+
+    run = Run(("intents/*", soon), resumes=True).begin().write(1, "intents/1/host", "a")
+    assert {cell.path for cell in run.engine.world.cells()} == {
+        "",
+        "intents",
+        "intents/1",
+        "intents/1/host",
+    }
+
+
+def test_evidence_behind_a_restart_counts_by_when_it_was_said() -> None:
+    """Only what was there when the monitor came has no known time."""
+
+    def done(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.done, within=30)
+
+    for begins_s in (0, 20):
+        run = Run(("intents/*", done))
+        if begins_s:
+            run.begin([run.row("intents/1/host", "a", 1)], begins_s)
+        else:
+            run.begin().write(1, "intents/1/host", "a")
+        run.pass_time(31.5)
+        run.write(31.6, "intents/1/done", True)
+        run.pass_time(40)
+        assert run.verdict("done") is Verdict.FAIL
+        assert "0.60 s too late" in run.condition("done", "intents/1").message
+
+
+def test_what_ends_other_programs_does_not_end_the_judging() -> None:
+    """`sys.exit` in a predicate, or in a test's function, is a mistake like others: blind."""
+
+    def leaves(i: Any, live: Any) -> Any:
+        return eventually(lambda: sys.exit(3), within=1)
+
+    def left(i: Any, live: Any) -> Any:
+        sys.exit(3)
+
+    run = Run(("intents/*", leaves), ("intents/*", left)).begin()
+    run.write(1, "intents/42/host", "scraper-1")
+    assert {run.condition(name, "intents/42").reason for name in ("leaves", "left")} == {"Raised"}

@@ -1,0 +1,67 @@
+"""What somebody reads who is woken by it: each line says something, and nothing is said twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shardlog.monitor.live.properties import always, expect, ladder, rung
+from tests.live.run import Run
+
+
+def test_a_rung_is_explained_by_what_it_asks_for() -> None:
+    """Its name may be short, so its source is shown; and when it was nearly so."""
+
+    def answered(i: Any, live: Any) -> Any:
+        return ladder(
+            rung("started", lambda: i.host in i.resolution, within=5),
+            rung("received", lambda: len(i.resolution) > 1, within=5, hold=1),
+        )
+
+    run = Run(("intents/*", answered)).begin().write(1, "intents/42/host", "scraper-1")
+    run.write(2, "intents/42/resolution/scraper-1/state", "started", by="scraper-1")
+    run.write(3, "intents/42/resolution/spotter-1/state", "here", by="spotter-1")
+    run.erase(3.5, "intents/42/resolution/spotter-1/state", by="spotter-1").hear(9)
+    lines = run.explanation("answered", "intents/42").split("\n")
+    assert lines[:4] == [
+        "answered[42] FAIL: stuck before rung 2/2 'received', 5 s after 'started'",
+        "  looked for intents/42/resolution: scraper-1",
+        "  'received' is len(i.resolution) > 1",
+        "  it was true for 500 ms only: T+2.00 to T+2.50 s",
+    ]
+
+
+def test_what_was_broken_and_healed_is_said_so() -> None:
+    """The other way round than what is owed."""
+
+    def few(i: Any, live: Any) -> Any:
+        return always(lambda: i.errors < 3, broken_for=2, at="arrival")
+
+    run = Run(("intents/*", few)).begin().write(1, "intents/42/errors", 1)
+    run.write(2, "intents/42/errors", 5).write(3, "intents/42/errors", 1)
+    run.write(4, "intents/42/errors", 9).pass_time(8)
+    said = run.explanation("few", "intents/42")
+    assert "few[42] FAIL: broken for 2 s, after it held 3.0 s" in said
+    assert "it was broken for 1.00 s only: T+1.00 to T+2.00 s" in said
+
+
+def test_hosts_that_told_nothing_since_it_began_are_not_said_to_have() -> None:
+    """There is no time before T."""
+
+    def few(i: Any, live: Any) -> Any:
+        return always(lambda: i.errors < 3, at="arrival")
+
+    run = Run(("intents/*", few)).begin().write(5, "intents/42/errors", 5)
+    assert "complete   node-1 not yet to T" in run.explanation("few", "intents/42")
+
+
+def test_the_whole_is_not_explained_by_who_is_there() -> None:
+    """What came first at the root is no step of what was asked for."""
+
+    def there(live: Any) -> Any:
+        return expect({"a": {"b": 1}}, within=5)
+
+    run = Run(("", there)).begin().write(1, "shardlog/presence/x/p/status", "up").hear(9)
+    said = run.explanation("there")
+    assert "shardlog" not in said
+    assert "counts as having been there" not in said
+    assert "there FAIL: not within 5 s: a is absent" in said
