@@ -1,0 +1,140 @@
+"""What live tests say, as Prometheus scrapes it from a real server."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from shardlog.crdt.errors import ConfigError
+from shardlog.monitor.live import report as reports
+from shardlog.monitor.live.metrics import Metrics
+from shardlog.monitor.live.verdict import Verdict
+from tests.helpers import WAIT_S
+from tests.live.verdicts import START, judged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def metrics() -> Iterator[Metrics]:
+    """A server at a free port of this machine."""
+    metrics = Metrics("127.0.0.1:0")
+    yield metrics
+    metrics.close()
+
+
+def scrape(metrics: Metrics) -> tuple[dict[str, str], Samples]:
+    """The types of all metrics, and all samples."""
+    with urlopen(metrics.url, timeout=WAIT_S) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        text = answer.read().decode()
+    types: dict[str, str] = {}
+    samples: Samples = {}
+    for family in text_string_to_metric_families(text):
+        types[family.name] = family.type
+        for sample in family.samples:
+            samples[sample.name, frozenset(sample.labels.items())] = sample.value
+    return types, samples
+
+
+def of(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    """The key of a sample."""
+    return f"shardlog_{name}", frozenset(labels.items())
+
+
+def test_scrape_says_what_the_report_says(metrics: Metrics) -> None:
+    """States, numbers, finals, times, the next deadline, and up to when it is judged."""
+    metrics.report = reports.report(judged())
+    types, samples = scrape(metrics)
+
+    assert types == {
+        "shardlog_monitor_state": "gauge",
+        "shardlog_monitor_instances": "gauge",
+        "shardlog_monitor_verdicts": "counter",
+        "shardlog_monitor_time_to_verdict_seconds": "histogram",
+        "shardlog_monitor_slack_seconds": "gauge",
+        "shardlog_judged_timestamp_seconds": "gauge",
+    }
+    for verdict in Verdict:
+        state = samples[of("monitor_state", monitor="answered", state=str(verdict))]
+        assert state == (verdict is Verdict.FAIL)
+    assert samples[of("monitor_state", monitor="unreached", state="idle")] == 1
+    assert samples[of("monitor_instances", monitor="answered", verdict="overdue")] == 1
+    assert samples[of("monitor_instances", monitor="sane", verdict="holding")] == 3
+    assert samples[of("monitor_instances", monitor="sane", verdict="fail")] == 0
+    assert samples[of("monitor_verdicts_total", monitor="answered", verdict="fail")] == 1
+    assert samples[of("monitor_verdicts_total", monitor="answered", verdict="pass")] == 1
+    assert of("monitor_verdicts_total", monitor="sane", verdict="blind") not in samples
+    took = {"monitor": "answered"}
+    assert samples[of("monitor_time_to_verdict_seconds_bucket", le="1.0", **took)] == 0
+    assert samples[of("monitor_time_to_verdict_seconds_bucket", le="2.5", **took)] == 1
+    assert samples[of("monitor_time_to_verdict_seconds_bucket", le="+Inf", **took)] == 1
+    assert samples[of("monitor_time_to_verdict_seconds_count", **took)] == 1
+    assert samples[of("monitor_time_to_verdict_seconds_sum", **took)] == 2.0
+    assert samples[of("monitor_slack_seconds", monitor="answered")] == 1.5
+    assert of("monitor_slack_seconds", monitor="there") not in samples
+    assert samples[of("judged_timestamp_seconds")] == START / 10**9 + 30
+
+
+def test_labels_are_of_tests_and_never_of_keys(metrics: Metrics) -> None:
+    """However many instances there are, the number of samples is that of the tests."""
+    metrics.report = reports.report(judged())
+    _, samples = scrape(metrics)
+
+    assert {name for _, labels in samples for name, _ in labels} == {
+        "monitor",
+        "state",
+        "verdict",
+        "le",
+    }
+    named = {value for _, labels in samples for name, value in labels if name == "monitor"}
+    assert named == {"answered", "sane", "there", "unreached"}
+
+
+def test_any_name_of_a_test_can_be_scraped(metrics: Metrics) -> None:
+    """Quotes, backslashes and line breaks in a label are escaped."""
+    name = 'a"b\\c\nd{}, é'
+    test = reports.TestReport(name, "", Verdict.PASS, {Verdict.PASS: 1}, (9, 9), {9: 1}, None, ())
+    metrics.report = reports.Report(Verdict.PASS, START, START, "", (test,))
+    _, samples = scrape(metrics)
+
+    assert samples[of("monitor_verdicts_total", monitor=name, verdict="pass")] == 1
+
+
+def test_before_the_first_report_there_is_nothing(metrics: Metrics) -> None:
+    """It answers, and says no verdict that nobody has given."""
+    assert scrape(metrics) == ({}, {})
+
+
+@pytest.mark.parametrize("address", ["", "9464", ":9464", "host:", "host:x", "host:65536", "::1:9"])
+def test_what_is_no_address_is_refused_in_one_line(address: str) -> None:
+    """And the line names it."""
+    with pytest.raises(ConfigError) as error:
+        Metrics(address)
+    assert repr(address) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_port_that_is_taken_is_refused_in_one_line() -> None:
+    """As somebody else listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ConfigError) as error:
+            Metrics(address)
+    assert str(error.value) == f"can't serve metrics at {address}: Address already in use"
+
+
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not installed it is told how, in one line."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ConfigError) as error:
+        Metrics("127.0.0.1:0")
+    assert str(error.value) == "metrics need prometheus-client: pip install 'shardlog[metrics]'"
