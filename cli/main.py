@@ -34,6 +34,7 @@ COMMANDS = {
     "record": "shardlog.cli.record",
     "replay": "shardlog.cli.replay",
     "check": "shardlog.cli.check",
+    "test": "shardlog.cli.test",
 }
 """Each command is an attribute of its own name in its module, which is loaded when it is wanted."""
 

@@ -1,0 +1,172 @@
+"""What takes too long is ended, and nothing else is ever hit."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shardlog.monitor.live.asking import TooLong
+from shardlog.monitor.live.declared import MARK, Test, once
+from shardlog.monitor.live.engine import Engine
+from shardlog.monitor.live.guard import Guard
+from shardlog.monitor.live.properties import always
+from shardlog.monitor.live.verdict import Verdict
+from tests.helpers import eventually as comes_true
+from tests.live.events import heard, moved, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shardlog.monitor.live.view import Live
+
+BUSY_S = 0.0005
+HITS = 10_000
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Threads take turns often enough for a watchdog that is to be exact."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def for_ever() -> bool:
+    while True:
+        pass
+
+
+def guarded(guard: Guard, predicate: Callable[[], object], what: object = None) -> bool:
+    """Whether a predicate came to its end; as the engine does it, but for that nothing rests."""
+    try:
+        try:
+            guard.begin(object() if what is None else what)
+            predicate()
+        finally:
+            guard.end()
+    except TooLong:
+        return False
+    return True
+
+
+def test_what_runs_for_ever_is_ended_and_what_comes_next_runs() -> None:
+    """Again and again."""
+    with Guard(0.02) as guard:
+        for _ in range(3):
+            assert not guarded(guard, for_ever)
+            assert guarded(guard, lambda: 1)
+
+
+def test_nothing_is_hit_that_takes_less() -> None:
+    """However often it runs, and however long all of them take."""
+    with Guard(0.2) as guard:
+        end_s = time.monotonic() + 0.6
+        while time.monotonic() < end_s:
+            assert guarded(guard, lambda: sum(range(100)))
+
+
+def test_who_catches_everything_is_hit_again() -> None:
+    """An `except:` around a loop does not help it."""
+    caught = list[BaseException]()
+
+    def stubborn() -> None:
+        while True:
+            try:
+                for_ever()
+            except BaseException as error:
+                caught.append(error)
+                if len(caught) == 2:
+                    raise
+
+    with Guard(0.02) as guard:
+        assert not guarded(guard, stubborn)
+        assert guarded(guard, lambda: 1)
+    assert [type(error) for error in caught] == [TooLong, TooLong]
+
+
+def test_what_was_ended_rests_and_is_begun_again_later() -> None:
+    """Ten times as long as it may take; meanwhile it costs nothing, and others run."""
+    is_slow = True
+
+    def sometimes_slow() -> None:
+        if is_slow:
+            for_ever()
+
+    def another() -> None:
+        pass
+
+    with Guard(0.05) as guard:
+        assert not guarded(guard, sometimes_slow, sometimes_slow)
+        is_slow = False
+        began_s = time.monotonic()
+        while not guarded(guard, sometimes_slow, sometimes_slow):
+            assert guarded(guard, another, another)
+        assert time.monotonic() - began_s > 0.4
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_nothing_is_raised_outside_by_predicates_that_take_just_as_long_as_they_may() -> None:
+    """10,000 of them are ended, or are not, but what runs behind them goes on."""
+    ended = 0
+
+    def busy() -> None:
+        end_s = time.perf_counter() + BUSY_S
+        while time.perf_counter() < end_s:
+            pass
+
+    with Guard(BUSY_S) as guard:
+        for _ in range(HITS):
+            ended += not guarded(guard, busy)
+            for _ in range(20):
+                pass
+        time.sleep(0.01)
+    assert 0 < ended < HITS
+
+
+def test_where_something_is_stuck_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function written in C does not end before it returns."""
+    monkeypatch.setattr("shardlog.monitor.live.guard.STUCK_S", 0.05)
+    is_free = threading.Event()
+    with Guard(0.02) as guard:
+        assert guard.stuck() == ""
+        thread = threading.Thread(target=guarded, args=(guard, is_free.wait))
+        thread.start()
+        comes_true(lambda: guard.stuck() != "")
+        assert "threading.py" in guard.stuck()
+        is_free.set()
+        thread.join()
+        assert guard.stuck() == ""
+
+
+def test_a_predicate_that_loops_is_blind_and_the_others_are_judged() -> None:
+    """Until it comes to its end again, which it is given the time for."""
+
+    @once
+    def loops(live: Live) -> None:
+        always(lambda: live["a"] != 4 or for_ever(), at="arrival")
+
+    @once
+    def counts(live: Live) -> None:
+        always(lambda: live["a"] > 0, at="arrival")
+
+    tests: list[Test] = [getattr(loops, MARK), getattr(counts, MARK)]
+    with Guard(0.02) as guard:
+        verdicts = list[list[Verdict]]()
+        engine = Engine(tests, guard=guard)
+        engine.receive(whole(1))
+        engine.receive(heard(2))
+        for at_ns in range(3, 6):
+            engine.receive(moved(at_ns, a=at_ns))
+
+            verdicts.append([group.verdict() for group in engine.groups.values()])
+        time.sleep(0.25)
+        engine.handle_timer(20 * 10**9)
+        verdicts.append([group.verdict() for group in engine.groups.values()])
+
+    good, blind = Verdict.HOLDING, Verdict.BLIND
+    assert verdicts == [[good, good], [blind, good], [blind, good], [good, good]]
