@@ -73,6 +73,8 @@ def test_wheel_works_away_from_the_checkout(tmp_path: Path) -> None:
     )
     files = run(python, "-c", script, *modules(), cwd=tmp_path).split()
     usage = run(venv / "bin" / "shardlog", "--help", cwd=tmp_path)
+    pytest_options = run(python, "-m", "pytest", "--help", cwd=tmp_path)
 
     assert [file for file in files if not Path(file).is_relative_to(venv)] == []
     assert "Usage: shardlog" in usage
+    assert "--shardlog=URL" in pytest_options
