@@ -111,6 +111,10 @@ class Cluster:
         self.blades[blade].send(signal.SIGUSR1)
         return f"{blade} {said}"
 
+    def rest(self) -> None:
+        """Have nothing more asked; what was asked is done."""
+        self.blades[ORCHESTRATOR].send(signal.SIGUSR1)
+
     def restarts(self) -> dict[str, int]:
         """How often each node that was killed has been restarted."""
         return {name: node.restarts for name, node in self.nodes.items() if node.restarts}

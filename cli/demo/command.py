@@ -25,11 +25,20 @@ from shardlog.cli.demo.summary import Row, Summary, compare, expected
 from shardlog.cli.demo.tally import read_tally
 from shardlog.cli.demo.watch import Watch
 from shardlog.crdt.errors import ConfigError
+from shardlog.monitor.follow import follow
+from shardlog.monitor.live.loading import load
+from shardlog.monitor.live.report import is_settled, report
+from shardlog.monitor.live.session import Followed, Session
 
-EXIT_DIFFERENT = 1
+EXIT_BAD = 1
 EXIT_CANNOT_TELL = 3
 EXIT_STOPPED = 130
 """What a shell makes of Ctrl-C."""
+
+TESTS = Path(__file__).with_name("livetests.py")
+
+REST_S = 4
+"""So long it may take until all that was asked is done."""
 
 SETTLE_WITHIN_S = 15.0
 
@@ -92,8 +101,8 @@ def demo(
         click.echo(json.dumps(summary.as_document(), indent=1))
     else:
         console.print(summary.renderable())
-    if not summary.equal:
-        sys.exit(EXIT_DIFFERENT)
+    if not summary.is_good:
+        sys.exit(EXIT_BAD)
 
 
 def run(
@@ -114,11 +123,20 @@ def run(
             f"The cluster is up. Look at it from another terminal:\n"
             f"  shardlog get intents/1 --connect {cluster.url}"
         )
-        with Sight(cluster.url) as sight:
+        with (
+            follow(cluster.url) as inbox,
+            Session(load([TESTS]), Followed(inbox)) as session,
+            Sight(cluster.url) as sight,
+        ):
             started = time.monotonic()
             healthy = HEALTHY_S if seconds is None else max(HEALTHY_AT_LEAST_S, seconds / 3)
-            Watch(console, cluster, sight).run(stop, seconds, healthy if way_to_break else None)
+            watch = Watch(console, cluster, sight, session)
+            watch.run(stop, seconds, healthy if way_to_break else None)
             lasted = time.monotonic() - started
+            console.print("Nothing more is asked; what was asked is done ...")
+            cluster.rest()
+            session.wait_for(is_settled, REST_S)
+            session.end()
             console.print("Stopping the blades, comparing ...")
             cluster.stop_blades()
             tallies: dict[str, dict[str, int]] = {}
@@ -133,6 +151,7 @@ def run(
             rows=rows,
             missing=[blade for blade in BLADES if blade not in tallies],
             restarted=cluster.restarts(),
+            tests=session.read(report),
         )
 
 

@@ -12,9 +12,11 @@ import itertools
 import json
 import logging
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from shardlog.cli.demo.blade import Stop, announce, configure_logging, resolver
 from shardlog.cli.demo.client import Client, FetchError
@@ -89,8 +91,19 @@ def ask(intent: Intent, client: Client, tally: Tally, stop: Stop) -> None:
     tally.failed(log, "%s does not take intent %d", intent.host, intent.number)
 
 
+class Rest:
+    """Whether SIGUSR1 came: then nothing more is asked. To be made in the main thread."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGUSR1, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
 def main() -> None:
-    """Ask until told to stop."""
+    """Ask until told to stop, or by SIGUSR1 to rest."""
     parser = argparse.ArgumentParser(prog="shardlog-demo-orchestrator")
     parser.add_argument("--blade", required=True)
     parser.add_argument("--endpoint", required=True)
@@ -100,7 +113,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0.5, help="seconds between two intents")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    stop = Stop()
+    stop, rest = Stop(), Rest()
     configure_logging(arguments.blade, arguments.endpoint)
     tally = Tally(arguments.blade)
     with Client(resolver(arguments.resolve)) as client:
@@ -108,8 +121,9 @@ def main() -> None:
         announce()
         for intent in plan(index, arguments.scraper, arguments.seed):
             ask(intent, client, tally, stop)
-            if stop.wait(arguments.every):
+            if stop.wait(arguments.every) or rest.asked:
                 break
+    stop.wait()  # at rest it is still there
     tally.close(arguments.tally)
 
 

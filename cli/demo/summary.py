@@ -12,6 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from shardlog.cli.demo.tally import NANOS
+from shardlog.cli.verdicts import final
+from shardlog.monitor.live.document import report_document
+from shardlog.monitor.live.report import Report
+from shardlog.monitor.live.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Summary:
     """Blades that left no counts behind."""
     restarted: dict[str, int]
     """Node -> how often it was killed and came back."""
+    tests: Report
+    """What the live tests said while the blades ran."""
 
     @property
     def equal(self) -> bool:
@@ -112,10 +118,16 @@ class Summary:
             "counts": [row.as_document() for row in self.rows],
             "missing": self.missing,
             "restarted": self.restarted,
+            "tests": report_document(self.tests),
         }
 
+    @property
+    def is_good(self) -> bool:
+        """Whether all counts are equal, and no live test has failed."""
+        return self.equal and self.tests.verdict is not Verdict.FAIL
+
     def renderable(self) -> RenderableType:
-        """The summary for people: the wide quantities, and all that differ."""
+        """The summary for people: live tests, the wide quantities, and all that differ."""
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
         table.add_column("counted by", no_wrap=True)
         table.add_column("processes", justify="right", no_wrap=True)
@@ -126,7 +138,7 @@ class Summary:
                 continue
             mark = Text("=", "green") if row.equal else Text("≠", "bold red")
             table.add_row(row.pattern, text_of(row.processes), text_of(row.cluster), mark)
-        return Group(table, *self._remarks())
+        return Group(*final(self.tests, [], alike_max=1), Text(), table, *self._remarks())
 
     def _remarks(self) -> list[Text]:
         remarks = [

@@ -16,6 +16,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from shardlog.cli.verdicts import MARKS, STYLES
+from shardlog.monitor.live.report import Report
+
 COLLAPSED = "~"
 """The key under which the counts of forgotten intents go on."""
 
@@ -124,16 +127,18 @@ def render(
     state: Mapping[Any, Any],
     sample: Sample,
     before: Sample | None,
+    tests: Report,
 ) -> RenderableType:
     """The whole view, about 100 columns by 32 lines.
 
     `before` is what was sampled a few seconds ago, for the rates; None shows none.
     """
+    beside = Group(tests_table(tests), errors_table(sample, before))
     return Group(
         Text(title, style="bold"),
         blades_table(blades, state),
         domains_table(sample, before),
-        Columns([ladder_table(sample), errors_table(sample, before)], padding=(0, 1)),
+        Columns([ladder_table(sample), beside], padding=(0, 1)),
     )
 
 
@@ -196,6 +201,19 @@ def ladder_table(sample: Sample) -> Table:
         table.add_row(
             rung.intent, rung.host, Text("✓", "green"), _started(rung), collected, received
         )
+    return table
+
+
+def tests_table(tests: Report) -> Table:
+    """The live tests, the worst first."""
+    table = _table("live tests", 35)
+    table.add_column("", width=1)
+    table.add_column("test", ratio=1, no_wrap=True)
+    table.add_column("", justify="right", width=14, no_wrap=True)
+    for test in tests.tests:
+        style, number = STYLES[test.verdict], test.counts.get(test.verdict, 0)
+        verdict = Text(f"{number:,} {test.verdict}", style)
+        table.add_row(Text(MARKS[test.verdict], style), test.name, verdict)
     return table
 
 

@@ -14,6 +14,8 @@ from shardlog.cli.demo.blade import Stop
 from shardlog.cli.demo.cluster import Cluster, Stopped
 from shardlog.cli.demo.sight import Look, Sight
 from shardlog.cli.demo.view import Sample, render
+from shardlog.monitor.live.report import unexplained
+from shardlog.monitor.live.session import Session
 
 PROGRESS_EVERY_S = 2.0
 RATE_OVER_LOOKS = 10
@@ -23,10 +25,11 @@ RATE_OVER_LOOKS = 10
 class Watch:
     """Shows a cluster and keeps an eye on its processes."""
 
-    def __init__(self, console: Console, cluster: Cluster, sight: Sight) -> None:
+    def __init__(self, console: Console, cluster: Cluster, sight: Sight, session: Session) -> None:
         self.console = console
         self.cluster = cluster
         self.sight = sight
+        self.session = session
         self._began = time.monotonic()
         self._said_at = self._began
         self._shown: Look | None = None
@@ -72,7 +75,8 @@ class Watch:
             self._samples.append(sample)
             if live is not None:
                 before = self._samples[0] if len(self._samples) > 1 else None
-                view = render(self._title(now), look.blades, look.state, sample, before)
+                tests = self.session.read(unexplained)
+                view = render(self._title(now), look.blades, look.state, sample, before, tests)
                 live.update(view, refresh=True)
         if live is None and now - self._said_at >= PROGRESS_EVERY_S:
             self._said_at = now

@@ -79,6 +79,18 @@ def test_a_record_is_forgotten_whole_and_its_counts_go_on() -> None:
     assert [(e.path, e.amount) for e in body.entries] == [("intents/~/n", 5)]
 
 
+def test_each_published_verdict_is_forgotten_by_itself() -> None:
+    """Else none would be, as long as any is published."""
+    machine = sidecar(retention=Retention({"shardlog/live/*/*": "10s"}))
+    old, new = (f"shardlog/live/answered/intents\\/{key}/verdict" for key in (1, 2))
+    machine.receive(report(writes=(Write(old, NOW, 0, "fail"),)), NOW)
+    pass_time(machine, 9)
+    machine.receive(report(writes=(Write(new, NOW + 9 * SECOND, 0, "pass"),)), NOW + 9 * SECOND)
+    pass_time(machine, 3, 9)
+    assert machine.state.shown(old) is None
+    assert machine.state.shown(new) is not None
+
+
 def test_counts_that_do_not_fit_beside_their_record_are_said_to_be_lost() -> None:
     """Two totals near 2**63 cannot both go on at one path: the second is counted as refused."""
     machine = forgetful()

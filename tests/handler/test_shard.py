@@ -165,7 +165,7 @@ def test_below_shardlog_only_live_and_errors_are_open() -> None:
     shard = log({"shardlog": own, "a": 1})
 
     assert written(shard) == {"shardlog/live/answered/intents\\/7/verdict": "fail", "a": 1}
-    assert shard.counts == shard.erases == []
+    assert (shard.counts, shard.erases) == ([], [])
     assert shard.refused["reserved"][0] == 3
     shard = log({"shard": {"shardlog": {"errors": {"E7": {"n": count(), "old": erase}}}}})
     assert shard.counts == [("shardlog/errors/E7/n", 1)]
@@ -180,7 +180,7 @@ def test_what_is_open_is_not_hidden_as_a_whole(key: str, value: Any) -> None:
     shard = log({"shardlog": {key: value}, "a": 1})
 
     assert written(shard) == {"a": 1}
-    assert shard.counts == shard.erases == []
+    assert (shard.counts, shard.erases) == ([], [])
     assert shard.refused["reserved"][0] == 1
 
 

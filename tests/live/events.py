@@ -112,3 +112,12 @@ def fold(events: Iterable[Event]) -> str:
 def files(folder: Path) -> list[Path]:
     """The segments of a recording."""
     return sorted(folder.glob("*.shards"))
+
+
+def heard(
+    at_ns: int, watermark_ns: int | None = None, status: Literal["live", "stale"] = "live"
+) -> Heard:
+    """The host of the writers has told all up to the watermark, or up to now."""
+    told_ns = at_ns if watermark_ns is None else watermark_ns
+    host = HostStatus("node-1", "replica-1", status, 0, told_ns)
+    return Heard(at_ns, Heartbeat("node", "epoch", at_ns, 1000, [0] * LANES, [host], {}))

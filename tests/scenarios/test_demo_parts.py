@@ -22,6 +22,7 @@ from shardlog.cli.demo import pages
 from shardlog.cli.demo.breaks import Broken
 from shardlog.cli.demo.client import Client, FetchError
 from shardlog.cli.demo.cluster import short_folder
+from shardlog.cli.demo.command import TESTS as LIVE_TESTS
 from shardlog.cli.demo.links import ParseError, parse_page
 from shardlog.cli.demo.orchestrator import INTENTS_PER_BROKEN, plan
 from shardlog.cli.demo.ports import free_pair
@@ -33,6 +34,9 @@ from shardlog.cli.demo.summary import Summary, compare, expected
 from shardlog.cli.demo.tally import NANOS, Add, Tally, read_tally
 from shardlog.cli.demo.view import Sample, render
 from shardlog.handler import count
+from shardlog.monitor.live.engine import Engine
+from shardlog.monitor.live.loading import load
+from shardlog.monitor.live.report import report
 
 PAGE = b"<title>Python: module json</title><a href='json.decoder.html#top'>decoder</a>"
 
@@ -508,6 +512,9 @@ def test_view_shows_how_far_each_intent_got() -> None:
     )
 
 
+TESTS = report(Engine(load([LIVE_TESTS])))
+
+
 def test_view_fits_a_terminal_and_shows_rates() -> None:
     """100 columns by 35 lines hold it; a rate is the difference between two samples."""
     blades = [
@@ -519,8 +526,8 @@ def test_view_fits_a_terminal_and_shows_rates() -> None:
     )
     intents = {str(number): STATE["intents"]["42"] for number in range(100)}
     many = {**STATE, "intents": {**STATE["intents"], **intents}}
-    lines = printed(render("the title", blades, many, Sample.of(many, at=4.0), before))
-    few = printed(render("the title", blades, STATE, Sample.of(STATE, at=4.0), before))
+    lines = printed(render("the title", blades, many, Sample.of(many, at=4.0), before, TESTS))
+    few = printed(render("the title", blades, STATE, Sample.of(STATE, at=4.0), before, TESTS))
 
     assert len(lines) <= 35
     assert max(map(len, lines)) <= 100
@@ -550,7 +557,7 @@ def test_view_passes_over_what_it_does_not_expect(state: dict[Any, Any]) -> None
     """Anybody may write anything into a cluster: the view shows what it can."""
     blades = [{"blade": "scraper-1"}, {}]
 
-    assert printed(render("title", blades, state, Sample.of(state, 1.0), Sample(at=0.0)))
+    assert printed(render("title", blades, state, Sample.of(state, 1.0), Sample(at=0.0), TESTS))
 
 
 TALLIES = {
@@ -573,6 +580,7 @@ def summary(totals: dict[str, int | float], missing: list[str]) -> Summary:
         rows=compare(expected(TALLIES.values()), totals),
         missing=missing,
         restarted={"aggregator": 1},
+        tests=TESTS,
     )
 
 
@@ -617,4 +625,4 @@ def test_summary_shows_what_differs() -> None:
 def test_summary_of_what_cannot_be_compared_is_not_equal() -> None:
     """A blade without counts, or no counts at all, is never taken for success."""
     assert not summary(exact_totals(), missing=["orchestrator"]).equal
-    assert not Summary(20.0, 200, "tcp://127.0.0.1:7410", [], [], {}).equal
+    assert not Summary(20.0, 200, "tcp://127.0.0.1:7410", [], [], {}, TESTS).equal
