@@ -66,7 +66,7 @@ class Collector(Node):
         self.truth = cluster.truth
         self.store = MemoryStore(f"replica-{host}")
         self.backup: MemoryStore | None = None
-        self.folder = MemoryFolder(self._read)
+        self.folder = MemoryFolder(self._read_left)
         self.processes: list[Process] = []
         self.disk_is_full = False
         self.machine: Sidecar = cast("Sidecar", None)
@@ -190,6 +190,7 @@ class Collector(Node):
             process.unread = max(process.unread - 1, 0)
         for joined in join(encode(report) for _, report in inbox):
             assert isinstance(joined, Report)
+            self.truth.take_in(self, joined, wall_ns)
             machine.receive(joined, wall_ns)
         for process in dict.fromkeys(process for process, _ in inbox):
             process.flow()
@@ -213,6 +214,10 @@ class Collector(Node):
 
     def _read(self, report: Report) -> None:
         self.truth.receive(self, report, self.wall_ns)
+
+    def _read_left(self, report: Report) -> None:
+        self._read(report)
+        self.truth.take_in(self, report, self.wall_ns)
 
     def _obey(self) -> None:
         machine, wall_ns = self.machine, self.wall_ns

@@ -171,16 +171,22 @@ class Truth:
 
     def receive(self, collector: Collector, report: Report, wall_ns: int) -> None:
         """A collector reads a report."""
-        marks = [Mark(w.path, w.stamp, report.process, [w.value]) for w in report.writes]
-        marks += [Mark(e.path, e.stamp, report.process, None) for e in report.erases]
-        marks = [mark for mark in marks if self._is_admitted(mark, wall_ns)]
+        marks = self._marks(report, wall_ns)
         process = self.processes[report.process]
         in_line = report.follows in (0, process.line)
         if in_line:
             process.line = max(process.line, report.sequence)
         self.said.update((mark.path, mark.stamp, mark.writer) for mark in marks)
         self._unsaved.setdefault(collector.name, []).append((report, marks, in_line))
+
+    def take_in(self, collector: Collector, report: Report, wall_ns: int) -> None:
+        """A collector takes in a report, or several of a process that waited, joined.
+
+        Of counts from before and from behind an erase, joined, it keeps all or nothing, as of those
+        that the process itself sends in one report.
+        """
         if self.layout.erases:
+            marks = self._marks(report, wall_ns)
             self._owners.setdefault(collector.name, Owner()).receive(report, marks)
 
     def persisted(self, collector: Collector) -> None:
@@ -328,6 +334,12 @@ class Truth:
         if self.layout.retention_s and path.startswith(("t/", "cfg/")):
             return self.layout.retention_s * SECOND
         return 24 * HOUR
+
+    def _marks(self, report: Report, wall_ns: int) -> list[Mark]:
+        """The registers and floors of a report that are let in."""
+        marks = [Mark(w.path, w.stamp, report.process, [w.value]) for w in report.writes]
+        marks += [Mark(e.path, e.stamp, report.process, None) for e in report.erases]
+        return [mark for mark in marks if self._is_admitted(mark, wall_ns)]
 
     def _is_admitted(self, mark: Mark, wall_ns: int) -> bool:
         if mark.path.startswith("shardlog"):
