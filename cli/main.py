@@ -31,6 +31,7 @@ COMMANDS = {
     "total": "shardlog.cli.total",
     "watch": "shardlog.cli.watch",
     "blades": "shardlog.cli.blades",
+    "errors": "shardlog.cli.errors",
     "record": "shardlog.cli.record",
     "replay": "shardlog.cli.replay",
     "check": "shardlog.cli.check",

@@ -53,6 +53,7 @@ class HandlerConfig(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str | None = None
     blade: str | None = None
     loggers: list[str] | None = None
+    scrub: list[str] | None = None
     insecure: bool = False
 
 

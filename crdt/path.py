@@ -31,7 +31,11 @@ COLLAPSED = "~"
 """The key under which a forgotten record's counts go on; never a record, refused in shards."""
 RESERVED = "shardlog"
 """The root key of what shardlog itself keeps in the state."""
-_OPEN = (f"{RESERVED}/live/", f"{RESERVED}/errors/")
+ERRORS = f"{RESERVED}/errors"
+"""Below it lies the error report: how is said in `shardlog.handler.errors`."""
+OVERFLOW = "overflow"
+"""The group of errors beyond the bounds on groups: they are only counted."""
+_OPEN = (f"{RESERVED}/live/", f"{ERRORS}/")
 
 _DIGITS_MAX = 4300
 # Integers of more digits are refused by Python itself, unless it is told otherwise.

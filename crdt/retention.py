@@ -2,7 +2,9 @@
 
     [retention]
     "intents/*" = "24h"
-    "shardlog/errors/*" = "7d"
+    "shardlog/errors/*" = "7d"           each group of errors, but of when they were counted
+    "shardlog/errors/*/hours/*" = "6d"   the hours: they go before their group, in any case
+    "shardlog/errors/*/recent/*" = "6h"  and its tens of minutes
     "settings/*" = "forever"
 
 The keys that a pattern names are a record: `intents/42` is one, with all that is below it. `*` is
@@ -42,6 +44,8 @@ DEFAULTS = {
     "shardlog/health/*/*": "24h",
     "shardlog/health/ledger/*": "forever",
     "shardlog/errors/*": "7d",
+    "shardlog/errors/*/hours/*": "6d",
+    "shardlog/errors/*/recent/*": "6h",
     "shardlog/live/*/*": "24h",
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

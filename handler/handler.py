@@ -25,8 +25,11 @@ from typing import TYPE_CHECKING, Any
 from shardlog.crdt.process_id import process_id
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
 from shardlog.handler import counters, shell
+from shardlog.handler.errors import ErrorBook
 from shardlog.handler.link import Link
+from shardlog.handler.occurrence import is_error, occurrence_of
 from shardlog.handler.outbox import Outbox, Pace
+from shardlog.handler.scrub import Scrub
 from shardlog.handler.settings import boot, settings_of
 from shardlog.handler.shard import ShardReader, refusal
 
@@ -49,10 +52,12 @@ class ShardHandler(logging.Handler):
 
     Arguments: `endpoint`, the collector's address; `blade`, the name of this member of the cluster;
     `loggers`, whose extras are shards (None: all that reach the handler); `insecure`, that a
-    network beyond this machine is trusted. What is not given comes from SHARDLOG_ENDPOINT and
-    SHARDLOG_BLADE, then from the table [handler] of the file that SHARDLOG_CONFIG names, and is
-    else the default address in the runtime directory, and the host's name. SHARDLOG_HOST says how
-    the host is called, where that is not the machine's own name.
+    network beyond this machine is trusted; `scrub`, the words by which secrets are known in errors
+    (None: those of `shardlog.handler.scrub.SECRETS`; an empty list: none are taken out). What is
+    not given comes from SHARDLOG_ENDPOINT and SHARDLOG_BLADE, then from the table [handler] of the
+    file that SHARDLOG_CONFIG names, and is else the default address in the runtime directory, and
+    the host's name. SHARDLOG_HOST says how the host is called, where that is not the machine's own
+    name.
 
     The thread starts with the first record, and `link` is there from then on. `logging` calls
     `close` at exit.
@@ -68,12 +73,14 @@ class ShardHandler(logging.Handler):
         loggers: Sequence[str] | None = None,
         level: int | str = logging.NOTSET,
         insecure: bool = False,
+        scrub: Sequence[str] | None = None,
     ) -> None:
-        settings = settings_of(os.environ, endpoint, blade, loggers, insecure)
+        settings = settings_of(os.environ, endpoint, blade, loggers, insecure, scrub)
         self.endpoint = settings.endpoint
         self.blade = settings.blade
         self._reader = ShardReader(settings.blade, settings.loggers)
         self._take = self._reader.take
+        self._scrub = Scrub(settings.scrub)
         # Now, and not in the first log call, which a signal handler may be in: both load modules.
         self._host, self._boot = settings.host, boot()
         self._nesting = _Nesting()
@@ -132,7 +139,11 @@ class ShardHandler(logging.Handler):
             link = self.link or self._open()
             if shard.erases:
                 link.put_counted()
-            link.put(shard, shard.bytes)
+            if is_error(record) and nesting.depth <= DEPTH_MAX:
+                occurrence = occurrence_of(record, shard, shard.writes[0][1])
+                link.put(occurrence, occurrence.bytes)
+            else:
+                link.put(shard, shard.bytes)
             if self._failures:
                 self._tell_failures(link)
         finally:
@@ -180,7 +191,14 @@ class ShardHandler(logging.Handler):
         pid = os.getpid()
         begin = partial(_begin, self.blade, self._host, self._boot, pid)
         link = self.link = self._links.setdefault(
-            pid, Link(self.endpoint, begin, self._reader.untie, shell.run)
+            pid,
+            Link(
+                self.endpoint,
+                begin,
+                self._reader.untie,
+                ErrorBook(self._host, self.blade, self._scrub),
+                shell.run,
+            ),
         )
         if self._closed:
             link.end()

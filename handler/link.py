@@ -18,13 +18,15 @@ from _queue import Empty, SimpleQueue
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from shardlog.handler.shard import Shard
+from shardlog.handler.occurrence import Occurrence
+from shardlog.handler.shard import Shard, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
     from shardlog.handler.counters import Counter
+    from shardlog.handler.errors import ErrorBook
     from shardlog.handler.outbox import Outbox
 
     Counted: TypeAlias = list[tuple[Counter, int]]
@@ -44,8 +46,8 @@ class Link:
     """The queue of one process and the thread that runs `run`.
 
     `begin` makes the outbox of a process that starts at a time (wall clock, ns); `untie` the shard
-    of what a log call only encoded. Any thread may call `put`, `put_small`, `announce`, `flush` and
-    `close`.
+    of what a log call only encoded; `errors` takes what is to be reported. Any thread may call
+    `put`, `put_small`, `announce`, `flush` and `close`.
     """
 
     def __init__(
@@ -53,14 +55,16 @@ class Link:
         endpoint: str,
         begin: Callable[[int], Outbox],
         untie: Callable[[bytes], Shard],
+        errors: ErrorBook,
         run: Callable[[Link], None],
     ) -> None:
         self.endpoint = endpoint
         self._begin = begin
         self._untie = untie
+        self._errors = errors
         self.outbox = begin(time.time_ns())
         self.pid = os.getpid()
-        self.shards: deque[Shard | bytes | Counted] = deque()
+        self.shards: deque[Shard | Occurrence | bytes | Counted] = deque()
         self.counters: deque[Counter] = deque()
         self._bytes = 0
         self.flushes: deque[SimpleQueue[None]] = deque()
@@ -73,7 +77,7 @@ class Link:
         self._refused = itertools.count()
         self._refused_seen = 0
 
-    def put(self, shard: Shard | bytes | Counted, size: int) -> None:
+    def put(self, shard: Shard | Occurrence | bytes | Counted, size: int) -> None:
         """Leave a shard, or what it is to be made of, to the thread; `size` in bytes. O(1)."""
         shards = self.shards
         number = len(shards)
@@ -161,8 +165,10 @@ class Link:
             _wait(self._wake, seconds)
         self._is_idle = False
 
-    def take_shards(self) -> Iterator[Shard]:
-        """For the thread: what has been put in by now, then what counters have counted."""
+    def take_shards(self, *, hurry: bool) -> Iterator[Shard]:
+        """For the thread: what has been put in by now, then what counters have counted, and what
+        is to be said of errors, which may wait a second unless there is no time left.
+        """
         # Read first: what is counted behind an erase that comes from now on is not in it.
         counted = [(counter, counter.total()) for counter in self._waiting()]
         self._bytes = 0
@@ -172,10 +178,19 @@ class Link:
                 yield self._untie(shard)
             elif type(shard) is list:
                 yield _count_of(shard)
+            elif type(shard) is Occurrence:
+                yield self._noted(shard)
             else:
                 yield shard  # type: ignore[misc]
         if counted:
             yield _count_of(counted)
+        yield from self._errors.take(time.time_ns(), hurry=hurry)
+
+    def _noted(self, occurrence: Occurrence) -> Shard:
+        try:
+            return self._errors.note(occurrence, self.outbox.process)
+        except Exception as error:  # of memory, or our own: secrets are not to go out for that
+            return refusal(occurrence.shard.time_ns, "internal", type(error).__name__)
 
     def _waiting(self) -> Iterator[Counter]:
         for _ in range(len(self.counters)):

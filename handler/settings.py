@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shardlog.crdt.endpoint import check_address, collector_listen
 from shardlog.crdt.errors import ConfigError
+from shardlog.handler.scrub import SECRETS
 from shardlog.handler.values import whole_text
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Settings(NamedTuple):
     blade: str
     host: str
     loggers: Sequence[str] | None
+    scrub: Sequence[str]
 
 
 def settings_of(
@@ -29,6 +31,7 @@ def settings_of(
     blade: str | None,
     loggers: Sequence[str] | None,
     insecure: bool,
+    scrub: Sequence[str] | None = None,
 ) -> Settings:
     """Argument, else variable, else file, else default.
 
@@ -53,6 +56,7 @@ def settings_of(
         blade = blade or config.blade
         loggers = config.loggers if loggers is None else loggers
         insecure = insecure or config.insecure
+        scrub = config.scrub if scrub is None else scrub
     if endpoint is None:
         from tempfile import gettempdir
 
@@ -64,7 +68,8 @@ def settings_of(
         _check_owner(_folder(endpoint))
     machine = os.uname().nodename
     host = environ.get("SHARDLOG_HOST") or machine
-    return Settings(endpoint, whole_text(blade or machine), whole_text(host), loggers)
+    words = SECRETS if scrub is None else scrub
+    return Settings(endpoint, whole_text(blade or machine), whole_text(host), loggers, words)
 
 
 def _folder(endpoint: str) -> str:

@@ -31,7 +31,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from logging import LogRecord
+from logging import ERROR, LogRecord
 from typing import Any, NamedTuple
 
 from shardlog.crdt.delta import Amount, Value
@@ -107,10 +107,13 @@ class ShardReader:
         self._texts: dict[str, str] = {}
 
     def take(self, record: logging.LogRecord, now_ns: int) -> bytes | None:
-        """What `untie` reads, None if the record is not plain and small. Never raises. O(1)."""
+        """What `untie` reads, None if the record is not plain and small, or an
+        error. Never raises. O(1)."""
         try:
             logger, message, arguments = record.name, record.msg, record.args
             in_scope = self._scopes[logger]
+            if record.exc_info or record.levelno >= ERROR:
+                return None
             if type(message) is not str or type(record) is not LogRecord:
                 return None
             if arguments:

@@ -178,7 +178,8 @@ class _Sender:
         is_closed = link.closed_ns is not None
         if not self._has_closed:
             self._renew(wall_ns)
-        for shard in conflated(link.take_shards()):
+        hurry = is_closed or bool(self._answers)
+        for shard in conflated(link.take_shards(hurry=hurry)):
             if shard.time_ns > wall_ns + MAX_SKEW_NS:  # the clock has stepped back since
                 shard = shard._replace(time_ns=wall_ns)
             self._outbox.receive(shard)

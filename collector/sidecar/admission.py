@@ -3,7 +3,8 @@
 A register or floor stamped too far ahead, or so long ago that its record is forgotten, is refused
 and counted. A count never is for its time: one too old for its record goes to `~`. It is refused
 where it would be one path too many. Of what is reserved, a process may write only what is its own
-and what is open to all. Nobody says anything at `~`.
+and what is open to all. Nobody says anything at `~`. What is counted in one group of errors too many
+goes to `overflow`, and the rest of that group is turned away.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shardlog.crdt.delta import Erase
-from shardlog.crdt.path import RESERVED, is_reserved, path_text
+from shardlog.crdt.path import (
+    COLLAPSED,
+    ERRORS,
+    OVERFLOW,
+    RESERVED,
+    is_reserved,
+    key_texts,
+    path_text,
+)
 from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.retention import collapsed, is_collapsed
 
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 PROCESS_BYTES_MAX = 512
+LOOK_NS = 60_000 * MS
+"""How often the groups of errors are counted anew, where there are too many."""
 
 
 class Admission:
@@ -45,6 +56,9 @@ class Admission:
         self._turn_away = notes.turn_away
         self._max_skew_ns = config.max_skew_ms * MS
         self._paths_max = config.paths_max
+        self._groups_max = config.error_groups_max
+        self._groups: set[str] | None = None
+        self._looked_ns = 0
 
     def process(self, process: str, now_ns: int) -> bool:
         """Whether this may be a process id. O(len)."""
@@ -73,6 +87,9 @@ class Admission:
             return True
         if type(item) is Erase and known.index.has_below(path):  # it takes away more than it adds
             return True
+        if path.startswith(f"{ERRORS}/") and not self._has_group(path, now_ns):
+            self._turn_away("errors", f"more than {self._groups_max} groups, as {path!r}")
+            return False
         return self._has_room(path, process, now_ns)
 
     def count(self, total: Total, process: str, now_ns: int) -> str | None:
@@ -84,9 +101,16 @@ class Admission:
         if record is not None and not record.keeps_counters:  # no limit refuses what collapses
             is_erased = total.last <= self._state.map.floor_over(path)
             return path if is_erased else collapsed(path, record.path)
-        if path in self._state.counting or self._has_room(path, process, now_ns):
+        if path in self._state.counting:
             return path
-        return None
+        if path.startswith(f"{ERRORS}/") and not self._has_group(path, now_ns):
+            _, _, _, *rest = key_texts(path)
+            if not rest:
+                return None
+            path = "/".join((ERRORS, OVERFLOW, *rest))
+            if path in self._state.counting:
+                return path
+        return path if self._has_room(path, process, now_ns) else None
 
     def _is_allowed(self, path: str, process: str, now_ns: int) -> bool:
         """Whether a process may say something there: of what is reserved, only of itself."""
@@ -104,6 +128,23 @@ class Admission:
             return True
         self._refuse("reserved", f"{path!r} is not for {blade} to write", now_ns)
         return False
+
+    def _has_group(self, path: str, now_ns: int) -> bool:
+        """Whether a path's group of errors is there, or may be. O(len), once a minute O(report)."""
+        group = key_texts(path)[2]
+        groups = self._groups
+        is_full = groups is not None and len(groups) >= self._groups_max
+        if groups is None or (is_full and abs(now_ns - self._looked_ns) >= LOOK_NS):
+            self._looked_ns = now_ns
+            held = self._state.at_and_below(ERRORS)
+            groups = self._groups = {key_texts(each)[2] for each in held if each != ERRORS}
+            groups -= {OVERFLOW, COLLAPSED}
+        if group in groups or group == OVERFLOW:
+            return True
+        if len(groups) >= self._groups_max:
+            return False
+        groups.add(group)
+        return True
 
     def _has_room(self, path: str, process: str, now_ns: int) -> bool:
         # What shardlog itself keeps has as much room again, so that users don't keep it out.

@@ -40,6 +40,8 @@ class SidecarConfig:
     """How long what is said is kept."""
     paths_max: int = 1_000_000
     """New paths beyond this are refused."""
+    error_groups_max: int = 1000
+    """What is counted in groups of errors beyond this goes to the group `overflow`."""
 
     def __post_init__(self) -> None:
         for address in (self.listen, *self.to, *([self.serve] if self.serve else [])):

@@ -23,8 +23,10 @@ from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.wire import codec
 from shardlog.handler import ShardHandler, connection, count, erase
 from shardlog.handler import link as link_module
+from shardlog.handler.errors import ErrorBook
 from shardlog.handler.link import GATHER_SHARDS, Link
 from shardlog.handler.outbox import Outbox
+from shardlog.handler.scrub import Scrub
 from shardlog.handler.shard import Shard, ShardReader
 from tests.helpers import WAIT_S, free_pair
 
@@ -112,7 +114,8 @@ def nowhere() -> str:
 def idle_link() -> Link:
     """A link whose thread takes nothing."""
     untie = ShardReader("b").untie
-    return Link(nowhere(), lambda _: Outbox("p", "b", {}), untie, run=lambda link: None)
+    errors = ErrorBook("node", "b", Scrub())
+    return Link(nowhere(), lambda _: Outbox("p", "b", {}), untie, errors, run=lambda link: None)
 
 
 def test_what_is_logged_arrives(puller: Puller, log: logging.Logger) -> None:
@@ -467,7 +470,8 @@ def test_closed_link_refuses(put: Callable[[Link], None]) -> None:
 def gathering_link(woken: threading.Event) -> Link:
     """A link whose thread lets shards gather."""
     untie = ShardReader("b").untie
-    link = Link(nowhere(), lambda _: Outbox("p", "b", {}), untie, lambda _: woken.set())
+    errors = ErrorBook("node", "b", Scrub())
+    link = Link(nowhere(), lambda _: Outbox("p", "b", {}), untie, errors, lambda _: woken.set())
     link.rest(0, idle=False)
     return link
 
@@ -481,7 +485,7 @@ def test_queue_is_bounded_in_bytes_too() -> None:
         link.put(large, 1 << 20)
 
     assert len(link.shards) == 64
-    assert len(list(link.take_shards())) == 64
+    assert len(list(link.take_shards(hurry=True))) == 64
     link.put(large, 1 << 20)
     assert len(link.shards) == 1
 

@@ -1,0 +1,109 @@
+r"""Secrets are taken out of what errors say, before it leaves the process. Pure.
+
+Known by its name is what stands behind a word such as `password` or `token`: in a dict, its repr,
+JSON, a header, a query or a command line. Known by its form is what stands between `://` and `@`,
+and what follows `Bearer`. Rather too much is taken than too little.
+
+>>> scrub = Scrub()
+>>> scrub.text("GET https://spider:hunter2@pages.local/?page=3&api_key=hunter2")
+'GET https://[scrubbed]@pages.local/?page=3&api_key=[scrubbed]'
+>>> scrub.text("{'Authorization': 'Bearer hunter2', 'Accept': '*/*'}")
+"{'Authorization': [scrubbed], 'Accept': '*/*'}"
+
+Time. Nothing here backtracks far: what may repeat without a bound never has to match behind that.
+
+Known anomalies. What is neither named nor of such a form cannot be known: `hunter2 was refused`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shardlog.crdt.delta import Value
+
+SECRETS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "authorization",
+    "cookie",
+    "api_key",
+    "access_key",
+    "private_key",
+    "credential",
+)
+"""The words by which a secret is known; `_` stands for `-`, and for nothing, too."""
+SCRUBBED = "[scrubbed]"
+
+_NOT_THESE = {"token": "(?!s|i[sz])"}
+"""Tokens are counted, and tokenizers named."""
+_BEHIND = r"""[\w-]{0,30}(?:\\*["']\s*[,:=]|\s*[:=])>?\s*"""
+_VALUE = r"""
+    [bBuU]?(?:
+        (?P<quote>["']) (?: \\.? | (?!(?P=quote))[^\\] )* (?: (?P=quote) | \Z )
+      | (?P<escaped>\\+["']) (?: (?!(?P=escaped)). )* (?: (?P=escaped) | \Z )
+      | [\[({] (?: "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | [^\])}"'] | ["'] )* [\])}]?
+      | (?: (?:bearer|basic|digest|negotiate|token)\s+ )? [^\s,;&)\]}"']+
+    )
+"""
+_IN_URL = re.compile(r"""://[^\s/?#@:"'<>]{0,500}(?::[^\s"'<>]{0,500})?@""")
+_BEARER = re.compile(r"\b(bearer\s+)(?=[A-Za-z_.~+/-]{0,200}[0-9])[\w.~+/=-]+", re.IGNORECASE)
+_HEADER = re.compile(r"((?:authorization|cookie)2?\s*:\s*)[^\r\n\"'\s][^\r\n]*", re.IGNORECASE)
+
+
+class Scrub:
+    """Knows secrets by these words, in any case; none at all if there are no words."""
+
+    __slots__ = ("_flag", "_key", "_named")
+
+    def __init__(self, words: Sequence[str] = SECRETS) -> None:
+        any_word = "|".join(
+            re.escape(word).replace("_", "[_-]?") + _NOT_THESE.get(word, "") for word in words
+        )
+        self._key = re.compile(any_word, re.IGNORECASE) if words else None
+        self._flag = re.compile(
+            rf"(--[\w-]{{0,30}}(?:{any_word})[\w-]{{0,30}}\s+)\S+", re.IGNORECASE
+        )
+        self._named = re.compile(
+            f"((?:{any_word}){_BEHIND})(?:{_VALUE.replace(chr(10), '').replace(' ', '')})",
+            re.IGNORECASE | re.DOTALL,
+        )
+
+    def is_secret(self, key: str) -> bool:
+        """Whether what is called so is a secret. O(len).
+
+        >>> [Scrub().is_secret(key) for key in ("Set-Cookie", "dbPassword", "max_tokens")]
+        [True, True, False]
+        """
+        return self._key is not None and self._key.search(key) is not None
+
+    def text(self, text: str) -> str:
+        """The text without secrets. O(len)."""
+        if self._key is None:
+            return text
+        if "://" in text:
+            text = _IN_URL.sub(f"://{SCRUBBED}@", text)
+        if self._key.search(text) is not None:
+            text = _HEADER.sub(rf"\1{SCRUBBED}", text)
+            text = self._flag.sub(rf"\1{SCRUBBED}", text)
+            text = self._named.sub(rf"\1{SCRUBBED}", text)
+        return _BEARER.sub(rf"\1{SCRUBBED}", text)
+
+    def value(self, value: Value) -> Value:
+        """The same of a value, with all that is in it. O(size)."""
+        if type(value) is str:
+            return self.text(value)
+        if type(value) is bytes:
+            text = value.decode("latin-1")
+            scrubbed = self.text(text)
+            return value if scrubbed == text else scrubbed.encode("latin-1")
+        if type(value) is list:
+            return [self.value(each) for each in value]
+        return value
