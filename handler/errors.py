@@ -62,6 +62,8 @@ LOOK_NS = 10 * SECOND
 MESSAGE_CHARACTERS = 300
 VERSION_CHARACTERS = 80
 SOURCE_BYTES_MAX = 1 << 20
+REPEATS_SHOWN = 3
+"""So many equal frames of a recursion are shown in a row."""
 LASTS, FIRSTS = 3, 2
 
 _STANDARD = tuple(
@@ -290,9 +292,14 @@ def _chain_lines(chain: list[Raised], margin: str) -> Iterator[str]:
 def _raised_lines(raised: Raised) -> Iterator[str]:
     if raised.frames:
         yield "Traceback (most recent call last):"
+    again = 0
     for at, frame in enumerate(raised.frames):
         if raised.cut and at == FRAMES_HEAD:
             yield f"  … {raised.cut} frames …"
+            again = 0
+        again = again + 1 if at and frame == raised.frames[at - 1] else 0
+        if again >= REPEATS_SHOWN:
+            continue
         yield f'  File "{frame.code.co_filename}", line {frame.line}, in {frame.code.co_name}'
         if source := _source(frame):
             yield f"    {source}"

@@ -149,7 +149,7 @@ class _Reader:
             members = [
                 self.chain(member, None, depth + 1)
                 for member in inner[:MEMBERS_MAX]
-                if self._left > 0 and id(member) not in self._seen
+                if self._left > 0
             ]
         frames, cut = _frames(traceback)
         kind = type_mark(error)[1:-1].removeprefix("builtins.")

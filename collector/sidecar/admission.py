@@ -3,7 +3,7 @@
 A register or floor stamped too far ahead, or so long ago that its record is forgotten, is refused
 and counted. A count never is for its time: one too old for its record goes to `~`. It is refused
 where it would be one path too many. Of what is reserved, a process may write only what is its own
-and what is open to all. Nobody says anything at `~`. What is counted in one group of errors too many
+and what is open to all. Nobody says anything at `~`. What is counted in a group of errors too many
 goes to `overflow`, and the rest of that group is turned away.
 """
 
