@@ -29,7 +29,6 @@ import linecache
 import os
 import stat
 import sys
-import sysconfig
 import zlib
 from contextlib import suppress
 from time import gmtime, strftime
@@ -66,10 +65,7 @@ REPEATS_SHOWN = 3
 """So many equal frames of a recursion are shown in a row."""
 LASTS, FIRSTS = 3, 2
 
-_STANDARD = tuple(
-    {os.path.join(folder, "") for folder in (os.path.dirname(os.__file__),)}  # noqa: PTH118, PTH120
-    | {os.path.join(sysconfig.get_path("stdlib"), "")}  # noqa: PTH118
-)
+_STANDARD = (os.path.join(os.path.dirname(os.__file__), ""), "<frozen ")  # noqa: PTH118, PTH120
 _PACKAGES = ("/site-packages/", "/dist-packages/")
 
 
@@ -267,7 +263,7 @@ def _thrown(raised: Raised) -> Thrown:
 def _nearness(file: str) -> int:
     if any(folder in file for folder in _PACKAGES):
         return LIBRARY
-    return STANDARD if file.startswith((*_STANDARD, "<frozen ")) else OWN
+    return STANDARD if file.startswith(_STANDARD) else OWN
 
 
 def _formatted(occurrence: Occurrence) -> str:
