@@ -36,16 +36,18 @@ RATE = 2_500
 SECONDS = 10
 RUNS = 3
 PROBE_S = 0.05
+STARTING_S = 5
 LATE_MS_MAX = 3 * FLUSH_INTERVAL_NS // 1_000_000
 GROWTH_MB_MAX = 64
 
 
-def storm(blade: str, seconds: int) -> dict[str, float]:
-    """One blade's part: how many were logged, what a log call took, and how it grew."""
+def storm(blade: str, seconds: int, start: float) -> dict[str, float]:
+    """One blade's part, at a time: how many it logged, what a log call took, and how it grew."""
     handler = ShardHandler(blade=blade)
     log = logging.Logger("blade")  # noqa: LOG001 - nobody else is to hear it
     log.addHandler(handler)
     log.error("first")
+    time.sleep(max(start - time.time(), 0))
     before = resident_mb(os.getpid())
     began = time.perf_counter()
     number = 1
@@ -57,9 +59,9 @@ def storm(blade: str, seconds: int) -> dict[str, float]:
             try:
                 raise error(f"number {number}")
             except error:
-                start = time.perf_counter()
+                asked = time.perf_counter()
                 log.exception("failed")
-                took_s += time.perf_counter() - start
+                took_s += time.perf_counter() - asked
         time.sleep(0.002)
     grown = resident_mb(os.getpid()) - before
     handler.close()
@@ -91,15 +93,18 @@ def run(blades: int, seconds: int) -> dict[str, float]:
         collector = cluster.collectors["node-1"].process.pid
         late_ms: list[float] = []
         with seen.watch("probe/at") as lines:
-            probing = start(cluster, "--probe", seconds + 4)
+            probing = begin(cluster, seconds + STARTING_S + 4, "--probe")
             next(iter(lines))
             before = resident_mb(collector)
-            time.sleep(1)
-            storms = [start(cluster, f"--blade=blade{n}", seconds) for n in range(blades)]
-            began, most = time.monotonic(), before
+            began, most = time.time() + STARTING_S, before  # not what it takes to start them
+            storms = [
+                begin(cluster, seconds, f"--blade=blade{n}", f"--at={began}") for n in range(blades)
+            ]
             for change in lines:
+                if time.time() < began:
+                    continue
                 late_ms.append((time.time_ns() - change.new) / 1e6)
-                if time.monotonic() - began > seconds + 1:
+                if time.time() > began + seconds + 1:
                     break
                 most = max(most, resident_mb(collector))
         said = [json.loads(process.communicate()[0]) for process in storms]
@@ -130,9 +135,9 @@ def run(blades: int, seconds: int) -> dict[str, float]:
         }
 
 
-def start(cluster: Cluster, role: str, seconds: int) -> subprocess.Popen[str]:
+def begin(cluster: Cluster, seconds: int, *role: str) -> subprocess.Popen[str]:
     """One process of the storm."""
-    command = [sys.executable, "-m", "benchmarks.errors", role, "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.errors", *role, "--seconds", str(seconds)]
     environment = {**os.environ, "SHARDLOG_ENDPOINT": cluster.endpoint()}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -145,12 +150,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=SECONDS, help=f"how long ({SECONDS})")
     parser.add_argument("--blades", type=int, default=BLADES, help=f"how many ({BLADES})")
     parser.add_argument("--blade", help="one blade's part alone")
+    parser.add_argument("--at", type=float, default=0.0, help="when it begins")
     parser.add_argument("--probe", action="store_true", help="the lines beside the storm alone")
     flags = parser.parse_args()
     if flags.blade is not None or flags.probe:
-        print(
-            json.dumps(probe(flags.seconds) if flags.probe else storm(flags.blade, flags.seconds))
-        )
+        if flags.probe:
+            said = probe(flags.seconds)
+        else:
+            said = storm(flags.blade, flags.seconds, flags.at)
+        print(json.dumps(said))
         return 0
     runs: list[dict[str, float]] = []
     with Console(stderr=True).status("errors") as status:

@@ -16,8 +16,9 @@ keys of its hours. Each part of a sample, as one value, is of one error.
 Bounds. A process has 1,000 groups at a time; what would be one more is counted as `overflow`, and
 takes the place of one that was not seen for an hour. A text has 16 kB. Samples: of each group the
 first, then one a second at most, of all groups 50 a second; their last are overwritten in turn, and
-every 8th, 64th and 512th error, as chance has it, stays until the next such: `chosen`. Where many
-groups count at once, those that are known are told once a second.
+every 8th, 64th and 512th error, as chance has it, stays until the next such: `chosen`. What is to
+be said of groups gathers, and where these are many, 20 are told of in 50 ms, so that a storm of new
+ones does not delay what else is logged.
 
 Known anomalies. `first-*` is the first of the process that met the group last, of one host in two.
 Without a life file nothing is retired: a group that goes on takes the blade some 170 paths a day.
@@ -31,8 +32,9 @@ import stat
 import sys
 import zlib
 from contextlib import suppress
+from itertools import islice
 from time import gmtime, strftime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shardlog.crdt.path import ERRORS, OVERFLOW, is_within, path_text
 from shardlog.handler.fingerprint import LIBRARY, OWN, STANDARD, Call, Said, Thrown, group_of
@@ -43,7 +45,7 @@ from shardlog.handler.shard import Shard
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shardlog.crdt.delta import Amount, Value
+    from shardlog.crdt.delta import Value
     from shardlog.handler.fingerprint import Group
     from shardlog.handler.occurrence import Occurrence
     from shardlog.handler.scrub import Scrub
@@ -54,8 +56,7 @@ UNKNOWN = "unknown"
 GROUPS_MAX = 1000
 SAMPLE_BYTES_MAX = 16_000
 SAMPLES_A_SECOND, SAMPLES_AT_ONCE = 50, 200
-PATIENCE_GROUPS = 50
-"""So many groups are told of at once; where it is more, known ones wait for a second."""
+TOLD_AT_ONCE, TOLD_NS = 20, SECOND // 20
 QUIET_NS = 3600 * SECOND
 LOOK_NS = 10 * SECOND
 MESSAGE_CHARACTERS = 300
@@ -82,6 +83,16 @@ class _Known:
         """When a sample was taken, 0 if none was."""
 
 
+class _Said:
+    """What is to be said of a group."""
+
+    __slots__ = ("counts", "writes")
+
+    def __init__(self) -> None:
+        self.writes: dict[str, Value] = {}
+        self.counts: dict[str, int] = {}
+
+
 class ErrorBook:
     """Takes errors, gives shards. One thread's, and one process's."""
 
@@ -94,10 +105,7 @@ class ErrorBook:
         self._versions: dict[str, str] = {}
         self._budget, self._budget_ns = float(SAMPLES_AT_ONCE), 0
         self._looked_ns = self._told_ns = 0
-        self._writes: dict[str, Value] = {}
-        self._counts: dict[str, Amount] = {}
-        self._waiting: set[str] = set()
-        self._is_news = False
+        self._waiting: dict[str, _Said] = {}
 
     def note(self, occurrence: Occurrence, process: str) -> Shard:
         """Take in an error of this process; the shard of its log call, without secrets."""
@@ -108,6 +116,9 @@ class ErrorBook:
         known.n += 1
         known.last_ns = max(known.last_ns, now_ns)
         top = f"{ERRORS}/{known.group.id}"
+        said = self._waiting.get(known.group.id)
+        if said is None:
+            said = self._waiting[known.group.id] = _Said()
         version = self._version_of(occurrence, group)
         ten_minutes = now_ns // (600 * SECOND) * 600
         hour = strftime("%Y-%m-%dT%H", gmtime(ten_minutes))
@@ -117,27 +128,29 @@ class ErrorBook:
             f"{top}/recent/{minute}",
             f"{top}/hours/{hour}/{path_text((version,))}",
         ):
-            count: Any = self._counts.get(path, 0)
-            self._counts[path] = count + 1
-        self._writes[f"{top}/last/{self._who}"] = known.last_ns
+            said.counts[path] = said.counts.get(path, 0) + 1
+        said.writes[f"{top}/last/{self._who}"] = known.last_ns
         if known.n == 1:
-            self._say(top, known.group, occurrence)
-            self._is_news = True
-        self._waiting.add(known.group.id)
-        self._sample(top, known, occurrence, version, process)
+            said.writes.update(self._about(top, known.group, occurrence))
+        said.writes.update(self._samples(top, known, occurrence, version, process))
         return shard
 
     def take(self, now_ns: int, *, hurry: bool) -> Iterator[Shard]:
-        """What is to be said now, which may wait while much is; not if there is no time left."""
-        if not self._counts:
-            return
-        must_wait = len(self._waiting) > PATIENCE_GROUPS and not self._is_news
-        if must_wait and not hurry and 0 <= now_ns - self._told_ns < SECOND:
-            return
+        """What is to be said now, which is all if it is not much, or if there is no time left."""
+        waiting = self._waiting
+        number = len(waiting)
+        if number > TOLD_AT_ONCE and not hurry:
+            if 0 <= now_ns - self._told_ns < TOLD_NS:
+                return
+            number = TOLD_AT_ONCE
         self._told_ns = now_ns
-        yield Shard(now_ns, [*self._writes.items()], [], [*self._counts.items()], {}, 0)
-        self._writes, self._counts, self._is_news = {}, {}, False
-        self._waiting.clear()
+        for group in [*islice(waiting, number)]:
+            said = waiting.pop(group)
+            yield Shard(now_ns, [*said.writes.items()], [], [*said.counts.items()], {}, 0)
+
+    def has_waiting(self) -> bool:
+        """Whether more is to be said. O(1)."""
+        return bool(self._waiting)
 
     def _place(self, group: Group, now_ns: int) -> _Known:
         known = self._known.get(group.id)
@@ -152,7 +165,7 @@ class ErrorBook:
             group = group._replace(id=OVERFLOW, why=f"more than {GROUPS_MAX} groups", culprit="")
         return self._known.setdefault(group.id, _Known(group))
 
-    def _say(self, top: str, group: Group, occurrence: Occurrence) -> None:
+    def _about(self, top: str, group: Group, occurrence: Occurrence) -> Iterator[tuple[str, str]]:
         chain = occurrence.chain
         message = occurrence.message or occurrence.template
         if group.id == OVERFLOW:
@@ -171,7 +184,7 @@ class ErrorBook:
         }
         for key, text in said.items():
             limit = MESSAGE_CHARACTERS if key == "message" else SAMPLE_BYTES_MAX
-            self._writes[f"{top}/about/{key}"] = self._scrub.text(text)[:limit]
+            yield f"{top}/about/{key}", self._scrub.text(text)[:limit]
 
     def _group_of(self, occurrence: Occurrence) -> Group:
         said = Said(
@@ -182,9 +195,9 @@ class ErrorBook:
         )
         return group_of(said, [*map(_thrown, occurrence.chain)], occurrence.fingerprint)
 
-    def _sample(
+    def _samples(
         self, top: str, known: _Known, occurrence: Occurrence, version: str, process: str
-    ) -> None:
+    ) -> Iterator[tuple[str, Value]]:
         now_ns = known.last_ns
         # Which one is chosen is chance that can be repeated.
         zeros = zlib.crc32(f"{process}{known.group.id}{known.n}".encode())
@@ -205,7 +218,7 @@ class ErrorBook:
             head, tail = raw[:half].decode(errors="ignore"), raw[-half:].decode(errors="ignore")
             text = f"{head}\n… cut …\n{tail}"
         for slot in slots:
-            self._writes[f"{top}/samples/{slot}"] = [now_ns, process, version, text]
+            yield f"{top}/samples/{slot}", [now_ns, process, version, text]
 
     def _may_sample(self, now_ns: int) -> bool:
         more = max(now_ns - self._budget_ns, 0) / SECOND * SAMPLES_A_SECOND

@@ -167,7 +167,7 @@ class Link:
 
     def take_shards(self, *, hurry: bool) -> Iterator[Shard]:
         """For the thread: what has been put in by now, then what counters have counted, and what
-        is to be said of errors, which may wait a second unless there is no time left.
+        is to be said of errors, which may wait unless there is no time left.
         """
         # Read first: what is counted behind an erase that comes from now on is not in it.
         counted = [(counter, counter.total()) for counter in self._waiting()]
@@ -185,6 +185,10 @@ class Link:
         if counted:
             yield _count_of(counted)
         yield from self._errors.take(time.time_ns(), hurry=hurry)
+
+    def has_errors(self) -> bool:
+        """For the thread: whether something waits that is to be said of errors. O(1)."""
+        return self._errors.has_waiting()
 
     def _noted(self, occurrence: Occurrence) -> Shard:
         try:

@@ -241,7 +241,10 @@ class _Sender:
             self._pause_ns = min(2 * self._pause_ns, PAUSE_MAX_NS // (10 if hurried else 1))
             return
         self._pause_ns = PAUSE_MIN_NS
-        link.rest((outbox.next_timer_ns() - time.monotonic_ns()) / SECOND, idle=True)
+        idle_ns = outbox.next_timer_ns() - time.monotonic_ns()
+        if link.has_errors():
+            idle_ns = min(idle_ns, FLUSH_INTERVAL_NS)
+        link.rest(idle_ns / SECOND, idle=True)
         left_ns = self._next_flush_ns - time.monotonic_ns()
         if left_ns > 0 and not link.flushes and link.closed_ns is None:
             link.rest(left_ns / SECOND, idle=False)

@@ -13,9 +13,10 @@ import pytest
 from shardlog.handler import ShardHandler, log_uncaught
 from shardlog.handler.errors import (
     GROUPS_MAX,
-    PATIENCE_GROUPS,
     SAMPLE_BYTES_MAX,
     SAMPLES_AT_ONCE,
+    TOLD_AT_ONCE,
+    TOLD_NS,
     ErrorBook,
 )
 from shardlog.handler.occurrence import (
@@ -403,18 +404,22 @@ def test_group_that_was_quiet_gives_way() -> None:
     assert len(found) == GROUPS_MAX + 1
 
 
-def test_many_groups_are_told_once_a_second() -> None:
-    """Those that are new at once; and all where there is no time left."""
+def test_many_groups_are_told_of_one_after_the_other() -> None:
+    """Those that wait longest come first; and all where there is no time left."""
     said = book()
 
-    def storm(now_ns: int, *, hurry: bool = False) -> int:
-        for n in range(PATIENCE_GROUPS + 1):
-            said.note(read(record(None, f"kind {n} %s", n), now_ns), PROCESS)
-        return len([*said.take(now_ns, hurry=hurry)])
+    def told_of(now_ns: int, *, hurry: bool = False) -> int:
+        return len(groups(*said.take(now_ns, hurry=hurry)))
 
-    told_at = [at for at in range(0, 2001, 100) if storm(NOW + at * SECOND // 1000)]
-    assert told_at == [0, 1000, 2000]
-    assert storm(NOW + 2 * SECOND + 1, hurry=True) == 1
+    for n in range(5 * TOLD_AT_ONCE):
+        said.note(read(record(None, f"kind {n} %s", n)), PROCESS)
+
+    assert told_of(NOW) == TOLD_AT_ONCE
+    assert told_of(NOW + 1) == 0
+    assert told_of(NOW + TOLD_NS) == TOLD_AT_ONCE
+    said.note(read(record(None, "kind 0 %s", 0)), PROCESS)
+    assert told_of(NOW + TOLD_NS, hurry=True) == 3 * TOLD_AT_ONCE + 1
+    assert not said.has_waiting()
 
 
 def test_samples_are_renewed_once_a_second() -> None:
