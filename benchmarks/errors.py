@@ -55,7 +55,7 @@ def storm(blade: str, seconds: int, start: float) -> dict[str, float]:
     while (gone_s := time.perf_counter() - began) < seconds:
         while number <= gone_s * RATE:
             number += 1
-            error = type(f"Error{blade}{number}", (Exception,), {})
+            error: type[Exception] = type(f"Error{blade}{number}", (Exception,), {})
             try:
                 raise error(f"number {number}")
             except error:
@@ -103,6 +103,7 @@ def run(blades: int, seconds: int) -> dict[str, float]:
             for change in lines:
                 if time.time() < began:
                     continue
+                assert isinstance(change.new, int)
                 late_ms.append((time.time_ns() - change.new) / 1e6)
                 if time.time() > began + seconds + 1:
                     break
@@ -149,11 +150,11 @@ def main() -> int:
     parser.add_argument("--try", action="store_true", dest="is_try", help="keep nothing, run once")
     parser.add_argument("--seconds", type=int, default=SECONDS, help=f"how long ({SECONDS})")
     parser.add_argument("--blades", type=int, default=BLADES, help=f"how many ({BLADES})")
-    parser.add_argument("--blade", help="one blade's part alone")
+    parser.add_argument("--blade", default="", help="one blade's part alone")
     parser.add_argument("--at", type=float, default=0.0, help="when it begins")
     parser.add_argument("--probe", action="store_true", help="the lines beside the storm alone")
     flags = parser.parse_args()
-    if flags.blade is not None or flags.probe:
+    if flags.blade or flags.probe:
         if flags.probe:
             said = probe(flags.seconds)
         else:

@@ -54,7 +54,10 @@ def errors(group: str | None, since: str, as_markdown: bool, url: str, as_json: 
     if group is not None:
         _show_one(report, group, live, views.since(now_ns, window_ns), as_json=as_json)
     elif as_json:
-        groups = [{key: each[key] for key in each if key != "samples"} for each in report["groups"]]
+        groups = [
+            {key: value for key, value in each.items() if key != "samples"}
+            for each in report["groups"]
+        ]
         echo_json({**report, "groups": groups}, one_line=True)
     elif as_markdown:
         click.echo(_printable_lines(views.markdown(report)), nl=False)

@@ -12,6 +12,7 @@ are walked, and 64 of them taken; of a chain 10 exceptions, of a group 10 member
 from __future__ import annotations
 
 import logging
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shardlog.handler.nearest import type_mark
@@ -163,30 +164,25 @@ _SUPPRESS = BaseException.__dict__["__suppress_context__"].__get__
 _TRACEBACK = BaseException.__dict__["__traceback__"].__get__
 _ARGS = BaseException.__dict__["args"].__get__
 _DICT = BaseException.__dict__["__dict__"].__get__
+_GET = dict[str, Any].get
 _MEMBERS: Any = BaseExceptionGroup.__dict__["exceptions"].__get__
 
 
 def _exception(record: logging.LogRecord) -> BaseException | None:
+    _, error, _ = _info(record)
+    return error if issubclass(type(error), BaseException) else None
+
+
+def _traceback(record: logging.LogRecord) -> TracebackType | None:
+    _, _, traceback = _info(record)
+    return traceback if type(traceback) is TracebackType else None
+
+
+def _info(record: logging.LogRecord) -> tuple[Any, Any, Any]:
+    """What stands where `logging` puts type, exception and traceback: anybody may make a record."""
     info: Any = record.__dict__.get("exc_info")
-    if type(info) is tuple and len(info) == 3:  # pyright: ignore[reportUnknownArgumentType]
-        info = info[1]  # pyright: ignore[reportUnknownVariableType]
-    return info if issubclass(type(info), BaseException) else None
-
-
-def _traceback(record: logging.LogRecord) -> Any:
-    info: Any = record.__dict__.get("exc_info")
-    found = info[2] if type(info) is tuple else None  # pyright: ignore[reportUnknownVariableType]
-    return found if type(found) is _TracebackType else None  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _a_traceback() -> Any:
-    try:
-        raise ValueError
-    except ValueError as error:
-        return error.__traceback__
-
-
-_TracebackType = type(_a_traceback())
+    kind: Any = type(info)
+    return info if kind is tuple and len(info) == 3 else (None, info, None)
 
 
 def _before(error: BaseException) -> tuple[BaseException | None, str]:
@@ -208,7 +204,7 @@ def _frames(traceback: Any) -> tuple[list[Frame], int]:
     for index in range(number):
         if index < FRAMES_HEAD or index >= FRAMES_HEAD + cut:
             frame = at.tb_frame
-            module = dict.get(frame.f_globals, "__name__")
+            module: Any = _GET(frame.f_globals, "__name__")
             frames.append(
                 Frame(frame.f_code, at.tb_lineno or 0, module if type(module) is str else "?")
             )
@@ -236,7 +232,7 @@ def _notes(error: BaseException) -> Iterator[str]:
                 yield _text(note)
 
 
-def _syntax(error: SyntaxError) -> tuple[str, int, str]:
+def _syntax(error: BaseException) -> tuple[str, int, str]:
     filename, line, text = (
         SyntaxError.__dict__[name].__get__(error) for name in ("filename", "lineno", "text")
     )
@@ -253,7 +249,7 @@ def _words(fingerprint: Any) -> Iterator[str]:
                 yield str(word)
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
     """Text that can be sent, and that is not too long; "" of anything else."""
     if not issubclass(type(value), str):
         return ""

@@ -19,7 +19,7 @@ or to the hour; beyond 6 days, not at all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from shardlog.crdt.path import COLLAPSED, OVERFLOW, RESERVED
 from shardlog.monitor.views import iso_utc
@@ -170,9 +170,9 @@ def failures(live: Mapping[Any, Any], group: Group, since_ns: int) -> list[Failu
     names = [*group["hosts"], *(blade for blades in group["hosts"].values() for blade in blades)]
     found: list[Failure] = []
     for test in live:
-        for key, said in _dict(live, test).items():
-            if not isinstance(said, dict):
-                continue
+        keys = _dict(live, test)
+        for key in keys:
+            said = _dict(keys, key)
             verdict, at_ns = said.get("verdict"), said.get("since")
             if verdict not in BAD_VERDICTS or type(at_ns) is not int or at_ns < since_ns:
                 continue
@@ -268,9 +268,8 @@ def _group(
     starts = recent if times.are_recent else [(at_ns, n) for at_ns, _, n in hours]
     lasts = [
         at_ns
-        for blades in _dict(said, "last").values()
-        if isinstance(blades, dict)
-        for at_ns in blades.values()
+        for host in _dict(said, "last")
+        for at_ns in _dict(_dict(said, "last"), host).values()
         if type(at_ns) is int
     ]
     count = sum(n for at_ns, n in starts if at_ns >= since_ns)
@@ -289,8 +288,8 @@ def _group(
         "total": _sum(_dict(said, "count")),
         "hosts": {
             str(host): {str(blade): n for blade, n in blades.items() if type(n) is int}
-            for host, blades in _dict(said, "count").items()
-            if isinstance(blades, dict)
+            for host in _dict(said, "count")
+            if (blades := _dict(_dict(said, "count"), host))
         },
         "versions": [*versions],
         "first": None if first_ns is None else iso_utc(first_ns),
@@ -370,18 +369,15 @@ def _digits(names: list[str]) -> int:
 
 def _sum(said: Mapping[Any, Any]) -> int:
     total = 0
-    for value in said.values():
-        if isinstance(value, dict):
-            total += _sum(cast("dict[Any, Any]", value))
-        elif type(value) is int:
-            total += value
+    for key, value in said.items():
+        total += value if type(value) is int else _sum(_dict(said, key))
     return total
 
 
 def _dict(said: Mapping[Any, Any], key: object) -> dict[Any, Any]:
     """What is there, if it is a dict: anybody may have written it."""
     value = said.get(key)
-    return cast("dict[Any, Any]", value) if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def _text(said: Mapping[Any, Any], key: str) -> str:

@@ -18,7 +18,7 @@ def about(group: str) -> Write:
     return Write(f"shardlog/errors/{group}/about/type", NOW, 0, "KeyError")
 
 
-def shown(machine: Sidecar) -> dict[str, int]:
+def shown(machine: Sidecar) -> dict[str, int | float]:
     """How many of each group show."""
     return {
         path.split("/")[2]: machine.state.total(path)

@@ -178,7 +178,8 @@ def self_containing() -> NoReturn:
 def wide() -> NoReturn:
     error: Exception = KeyError()
     for n in range(30):
-        error = ExceptionGroup(f"level {n}", [error, *(ValueError(str(i)) for i in range(50))])
+        members: list[Exception] = [error, *(ValueError(str(i)) for i in range(50))]
+        error = ExceptionGroup(f"level {n}", members)
     raise error
 
 
@@ -516,8 +517,15 @@ def test_what_nobody_caught_is_logged(
 ) -> None:
     """Of the program, of a thread, of a task; and what was hooked before is still called."""
     called: list[object] = []
-    monkeypatch.setattr(sys, "excepthook", lambda *said: called.append(said[0]))
-    monkeypatch.setattr(threading, "excepthook", lambda said: called.append(said.exc_type))
+
+    def end(kind: type[BaseException], error: object, traceback: object) -> None:
+        called.append(kind)
+
+    def end_thread(args: threading.ExceptHookArgs) -> None:
+        called.append(args.exc_type)
+
+    monkeypatch.setattr(sys, "excepthook", end)
+    monkeypatch.setattr(threading, "excepthook", end_thread)
     handler = ShardHandler(puller.endpoint, "scraper-1")
     log.addHandler(handler)
 
@@ -537,7 +545,7 @@ def test_what_nobody_caught_is_logged(
     handler.close()
     puller.until_final()
     types = {
-        write.value
+        str(write.value)
         for report in puller.reports
         for write in report.writes
         if write.path.endswith("about/type")

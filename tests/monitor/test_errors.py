@@ -175,7 +175,7 @@ def test_samples_are_whole_or_not_there() -> None:
 
 def test_live_tests_that_failed_meanwhile_are_named() -> None:
     """Those that name a host or blade of the group come first; older ones do not count."""
-    live = {
+    live: dict[str, Any] = {
         "answered": {
             "intents/41": {"verdict": "fail", "message": "m", "since": NOW - 1},
             "intents/42": {"verdict": "fail", "message": "no scraper-1", "since": NOW},
