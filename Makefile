@@ -7,7 +7,7 @@ is-new-enough = $(if $(1),$(shell $(1) -c \
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
             $(if $(call is-new-enough,$(name)),$(name))))
 
-.PHONY: help demo test lint torture chaos crowds live bench bench-check simulate picture clean .venv
+.PHONY: help demo test lint torture chaos crowds live errors bench bench-check simulate picture clean .venv
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ crowds: .venv/dev  ## what processes cost a collector, for some ten minutes
 
 live: .venv/dev  ## what live tests cost at 100,000 intents, for some five minutes
 	.venv/bin/python -m benchmarks.live
+
+errors: .venv/dev  ## what a storm of errors does to all else, for a minute
+	.venv/bin/python -m benchmarks.errors
 
 bench: .venv/dev  ## how fast it is, beside others
 	.venv/bin/python -m benchmarks.speed

@@ -3,6 +3,7 @@
     [handler]    endpoint = "ipc:///run/shardlog/collector.sock"    SHARDLOG_ENDPOINT
                  blade = "scraper-1"                                SHARDLOG_BLADE
                  loggers = ["scraper"]
+                 scrub = ["password", "token"]
     [collect]    listen = "ipc:///run/shardlog/collector.sock"      SHARDLOG_LISTEN
                  to = ["tcp://10.0.0.1:7400"]                       SHARDLOG_TO, separated by spaces
                  host = "node-1"                                    SHARDLOG_HOST

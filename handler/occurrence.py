@@ -181,7 +181,7 @@ def _traceback(record: logging.LogRecord) -> TracebackType | None:
 def _info(record: logging.LogRecord) -> tuple[Any, Any, Any]:
     """What stands where `logging` puts type, exception and traceback: anybody may make a record."""
     info: Any = record.__dict__.get("exc_info")
-    kind: Any = type(info)
+    kind: Any = type(info)  # pyright: ignore[reportUnknownVariableType]
     return info if kind is tuple and len(info) == 3 else (None, info, None)
 
 
