@@ -59,3 +59,28 @@ def test_a_path_that_is_no_part_of_a_group_is_no_way_around_the_bound() -> None:
     machine.receive(report(Total("shardlog/errors/c", 1, NOW, NOW, 5)), NOW)
 
     assert shown(machine) == {"a": 1, "overflow": 2}
+
+
+def test_a_group_that_is_forgotten_leaves_a_sum_and_nothing_by_time() -> None:
+    """Its hours and tens of minutes go before it, so that their keys do not pile up at `~`."""
+    machine = sidecar()
+    top = "shardlog/errors/a"
+    paths = (f"{top}/count/node-1/scraper-1", f"{top}/recent/T09:30", f"{top}/hours/T09/1.4")
+    machine.receive(report(*(Total(p, 1, NOW, NOW, 3) for p in paths), writes=(about("a"),)), NOW)
+    machine.take_effects()
+
+    def held_after(hours: int) -> list[str]:
+        machine.handle_timer(NOW + hours * HOUR)
+        machine.take_effects()
+        held = machine.state.at_and_below("shardlog/errors")
+        return [path.removeprefix("shardlog/errors/") for path in held]
+
+    assert held_after(7) == [
+        "a/about/type",
+        "a/count/node-1/scraper-1",
+        "a/hours/T09/1.4",
+        "a/recent/~",
+    ]
+    assert held_after(6 * 24 + 1)[-2:] == ["a/hours/~/1.4", "a/recent/~"]
+    assert held_after(7 * 24 + 1) == ["~/count/node-1/scraper-1", "~/hours/~/1.4", "~/recent/~"]
+    assert machine.state.total("shardlog/errors/*/count/**") == 3
