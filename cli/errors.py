@@ -25,6 +25,7 @@ STYLES = {"new": "bold red", "regressed": "bold red", "escalating": "red", "quie
 PIPE_WIDTH = 200
 """Where there is no terminal, rows are not to be wrapped at 80 characters."""
 GROUPS_SHOWN = 100
+SLOTS = {"first": "first of its process", "last": "one of the last", "chosen": "by chance"}
 
 
 @click.command()
@@ -108,7 +109,8 @@ def _lines(group: Group, failures: list[Failure], since: str) -> list[str]:
         lines.append(f"live      {test} {failure['verdict']} ({where}): {failure['message']}")
     for sample in group["samples"]:
         version = f"version {sample['version']}"
-        lines += ["", f"{sample['slot']}  {sample['at']}  {sample['process']}  {version}"]
+        why = SLOTS.get(sample["slot"], "")
+        lines += ["", f"{why}  {sample['at']}  {sample['process']}  {version}"]
         lines.append(sample["text"])
     return lines
 

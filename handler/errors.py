@@ -10,7 +10,8 @@
                                     each [when, process, version, text]
 
 GROUP is a fingerprint (`shardlog.handler.fingerprint`), or `overflow`. Counts sum over processes,
-hosts and restarts, so the report needs nobody who remembers. When a group was seen first is in the
+hosts and restarts, so the report needs nobody who remembers. VERSION is the `__version__` of the
+culprit's package, else of the program. When a group was seen first is in the
 keys of its hours. Each part of a sample, as one value, is of one error.
 
 Bounds. A process has 1,000 groups at a time; what would be one more is counted as `overflow`, and
@@ -202,7 +203,8 @@ class ErrorBook:
         # Which one is chosen is chance that can be repeated.
         zeros = zlib.crc32(f"{process}{known.group.id}{known.n}".encode())
         zeros = (zeros & -zeros).bit_length() - 1
-        slots = [f"last-{known.n % LASTS}"]
+        # Else each process that logs one error and ends would take the same.
+        slots = [f"last-{(zlib.crc32(process.encode()) + known.n) % LASTS}"]
         if not known.sampled_ns:
             slots.append(self._first)
         if zeros >= 3:

@@ -43,7 +43,9 @@ STATUSES: tuple[Status, ...] = ("new", "regressed", "escalating", "ongoing", "qu
 
 
 class Sample(TypedDict):
-    """One error in full. `slot` says why it was kept: first, last, or chosen by chance."""
+    """One error in full. `slot` says why it was kept: as the first of its process, as one of the
+    last, or chosen by chance.
+    """
 
     slot: str
     at: str
