@@ -11,8 +11,8 @@
 
 GROUP is a fingerprint (`shardlog.handler.fingerprint`), or `overflow`. Counts sum over processes,
 hosts and restarts, so the report needs nobody who remembers. VERSION is the `__version__` of the
-culprit's package, else of the program. When a group was seen first is in the
-keys of its hours. Each part of a sample, as one value, is of one error.
+culprit's package, else of the program. When a group was seen first is in the keys of its hours. A
+sample is one value, so that all of it is of one error.
 
 Bounds. A process has 1,000 groups at a time; what would be one more is counted as `overflow`, and
 takes the place of one that was not seen for an hour. A text has 16 kB. Samples: of each group the
@@ -242,7 +242,8 @@ class ErrorBook:
                 writes.append((path, SCRUBBED))
             else:
                 writes.append((path, scrub.value(value)))
-        return shard._replace(writes=writes)
+        refused = {why: (n, scrub.text(said)) for why, (n, said) in shard.refused.items()}
+        return shard._replace(writes=writes, refused=refused)
 
     def _version_of(self, occurrence: Occurrence, group: Group) -> str:
         """The version of the culprit's module, as far as it says it, else of the program."""

@@ -140,7 +140,7 @@ class ShardHandler(logging.Handler):
             if shard.erases:
                 link.put_counted()
             if is_error(record) and nesting.depth <= DEPTH_MAX:
-                occurrence = occurrence_of(record, shard, shard.writes[0][1])
+                occurrence = occurrence_of(record, shard)
                 link.put(occurrence, occurrence.bytes)
             else:
                 link.put(shard, shard.bytes)

@@ -88,17 +88,21 @@ class Occurrence(NamedTuple):
 def is_error(record: logging.LogRecord) -> bool:
     """Whether a record belongs into the error report. Never raises."""
     level: Any = record.__dict__.get("levelno")
-    return (type(level) is int and level >= logging.ERROR) or _exception(record) is not None
+    is_high = issubclass(type(level), int) and int.__ge__(level, logging.ERROR)
+    return is_high or _exception(record) is not None
 
 
-def occurrence_of(record: logging.LogRecord, shard: Shard, message: object) -> Occurrence:
-    """What an error is, for the handler's thread. Never raises, but for want of memory or stack."""
+def occurrence_of(record: logging.LogRecord, shard: Shard) -> Occurrence:
+    """What an error is, for the handler's thread; its shard begins with its message.
+
+    Never raises, but for want of memory or stack.
+    """
     said = record.__dict__
     error = _exception(record)
     chain = [] if error is None else _Reader().chain(error, _traceback(record), 0)
     traceback = said.get("exc_text") if error is None else None
     template = said.get("msg")
-    shown = _text(message)
+    message = shard.writes[0][1] if shard.writes else ""
     return Occurrence(
         shard,
         _text(said.get("name")),
@@ -106,7 +110,7 @@ def occurrence_of(record: logging.LogRecord, shard: Shard, message: object) -> O
         f"{_text(said.get('module'))}:{_text(said.get('funcName'))}",
         template[:TEXT_MAX] if type(template) is str else type_mark(template),
         bool(said.get("args")),
-        shown,
+        _text(message),
         chain,
         _text(traceback) if type(traceback) is str else "",
         [*_words(said.get("fingerprint"))],

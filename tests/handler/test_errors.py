@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -61,7 +62,7 @@ def record(
 
 def read(made: logging.LogRecord, now_ns: int = NOW) -> Occurrence:
     shard = ShardReader("scraper-1").read(made, now_ns)
-    return occurrence_of(made, shard, shard.writes[0][1])
+    return occurrence_of(made, shard)
 
 
 def raised(function: Callable[[], object]) -> BaseException:
@@ -133,7 +134,11 @@ def test_errors_and_exceptions_are_what_is_reported() -> None:
     empty = record()
     empty.levelno, empty.exc_info = logging.INFO, (None, None, None)
 
-    assert [is_error(made) for made in (record(), plain, caught, empty)] == [
+    level = record()
+    level.levelno = IntEnum("Level", {"BAD": 45}).BAD  # type: ignore[attr-defined]
+
+    assert [is_error(made) for made in (record(), level, plain, caught, empty)] == [
+        True,
         True,
         False,
         True,
