@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -375,7 +376,8 @@ def test_watch_ends_quietly_when_its_reader_has_gone(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("get",), ("total", "*"), ("blades",), ("blades", "--json"), ("check",)]
+    "arguments",
+    [("get",), ("total", "*"), ("blades",), ("blades", "--json"), ("errors",), ("check",)],
 )
 def test_command_ends_quietly_when_its_reader_has_gone(
     server: Server, arguments: tuple[str, ...]
@@ -446,6 +448,38 @@ def test_blades_of_nobody_is_an_empty_list(server: Server) -> None:
     result = run("blades", "--json", "--connect", server.url)
 
     assert (result.stdout, result.exit_code) == ("[]\n", 0)
+
+
+def test_errors_prints_a_table_a_list_or_one_group(server: Server) -> None:
+    """What was logged is shown as it is, and a terminal does not obey it."""
+    group = "shardlog/errors/4c1634f49fd1"
+    server.write(f"{group}/about/type", "pages.NotFound")
+    server.write(f"{group}/about/message", "[red]\x1b[2Jx")
+    sample: list[Value] = [1_764_063_000 * 10**9, "p", "1.4", "line 1\n\x1b[2J line 2"]
+    server.write(f"{group}/samples/first-0", sample)  # type: ignore[arg-type]
+    server.count(f"{group}/count/node-1/scraper-1", 7)
+    server.write("shardlog/live/answered/intents\\/42/verdict", "fail")
+    server.write("shardlog/live/answered/intents\\/42/message", "nothing from scraper-1")
+    server.write("shardlog/live/answered/intents\\/42/since", time.time_ns())
+    [row] = json.loads(run("errors", "--json", "--connect", server.url).stdout)["groups"]
+    table = run("errors", "--connect", server.url).stdout
+    one = run("errors", "e4C16", "--connect", server.url).stdout
+    whole = json.loads(run("errors", "E4c16", "--json", "--connect", server.url).stdout)
+
+    assert (row["id"], row["status"], row["total"]) == ("E4c16", "quiet", 7)
+    assert "NotFound: [red]\N{REPLACEMENT CHARACTER}[2Jx" in table
+    assert "line 1\n\N{REPLACEMENT CHARACTER}[2J line 2\n" in one
+    assert "answered[intents/42] fail (names a host of it): nothing from scraper-1" in one
+    assert whole["samples"][0]["text"] == sample[3]
+    assert [failure["test"] for failure in whole["failures"]] == ["answered"]
+
+
+def test_errors_of_nobody_are_none(server: Server) -> None:
+    """And fine; one that is asked for is not there."""
+    assert run("errors", "--connect", server.url).stdout == "no errors\n"
+    missing = run("errors", "E7", "--connect", server.url)
+
+    assert (missing.exit_code, missing.stderr) == (1, "shardlog errors: no group is E7\n")
 
 
 def check(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:

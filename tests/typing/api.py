@@ -6,7 +6,7 @@ import logging
 from typing import Any, assert_type
 
 from shardlog.crdt import Pattern, State
-from shardlog.handler import ShardHandler, count, erase
+from shardlog.handler import ShardHandler, count, erase, log_uncaught
 from shardlog.monitor import Change, Cluster, TotalReport, connect
 
 
@@ -18,6 +18,7 @@ def blade() -> None:
     logging.getLogger("scraper").info(
         "x", extra={"a": {"n": count(), "s": count(0.21), "gone": erase, 42: None}}
     )
+    log_uncaught(logging.getLogger("scraper"))
 
 
 def monitor() -> None:
