@@ -37,6 +37,8 @@ def test_one_group_too_many_is_counted_as_overflow() -> None:
     assert shown(machine) == {"a": 6, "b": 2, "overflow": 9}
     assert machine.state.at_and_below("shardlog/errors/c") == []
     assert machine.refused == {"errors": 1}
+    machine.take_effects()
+    machine.check_invariants()
 
 
 def test_a_group_that_is_gone_makes_room_for_one_that_is_new() -> None:

@@ -456,7 +456,7 @@ def test_errors_prints_a_table_a_list_or_one_group(server: Server) -> None:
     server.write(f"{group}/about/type", "pages.NotFound")
     server.write(f"{group}/about/message", "[red]\x1b[2Jx")
     sample: list[Value] = [1_764_063_000 * 10**9, "p", "1.4", "line 1\n\x1b[2J line 2"]
-    server.write(f"{group}/samples/first-0", sample)  # type: ignore[arg-type]
+    server.write(f"{group}/samples/first-0", sample)
     server.count(f"{group}/count/node-1/scraper-1", 7)
     server.write("shardlog/live/answered/intents\\/42/verdict", "fail")
     server.write("shardlog/live/answered/intents\\/42/message", "nothing from scraper-1")
