@@ -473,6 +473,15 @@ def test_report_says_what_was_counted_at_all_paths_so_far() -> None:
     assert last.counted == (5 + taken, 0, 2, 0)
 
 
+def test_sum_of_counts_leaves_out_what_shardlog_itself_keeps() -> None:
+    """As collectors do, whose sums it is compared with: errors are counted there."""
+    box = outbox()
+    box.receive_connected(0)
+    box.receive(shard(1, counts={"a": 3, "shardlog/errors/x/n": 4, "shardlogs": 5}))
+
+    assert flush(box)[-1].counted == 8
+
+
 def test_sum_of_counts_that_is_too_large_to_be_sent_is_cut() -> None:
     """Each of them can be sent, and is."""
     box = outbox()

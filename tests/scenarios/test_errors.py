@@ -133,6 +133,7 @@ def test_same_bug_on_five_hosts_in_two_versions_is_one_group(tmp_path: Path) -> 
         assert "5/5" in table.stdout
         marked = shardlog("errors", "--markdown", "--since", "2h", "--connect", cluster.url)
         assert f"| {odd['id']} | new | 10 | 10 | 5/5 | 1.4, 1.5 |" in marked.stdout
+        assert shardlog("check", "--ledger", "--connect", cluster.url).returncode == 0
         assert shardlog("errors", "E9999f", "--connect", cluster.url).returncode == 1
         assert shardlog("errors", "--since", "8d", "--connect", cluster.url).returncode == 2
 
