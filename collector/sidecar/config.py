@@ -31,7 +31,11 @@ class SidecarConfig:
     """Whether tcp addresses beyond loopback are allowed, without encryption."""
     heartbeat_interval_ms: int = 1000
     lost_after_ms: int = 5000
-    """A process that is silent for so long is called lost, until it speaks again."""
+    """One without a life file that is silent for so long is called lost, until it speaks again."""
+    late_after_ms: int = 3000
+    """A process that lives and is silent for so long is called late, until it speaks again."""
+    silent_after_ms: int = 10_000
+    """And for so long, silent."""
     presence_interval_ms: int = 5000
     """How often the time at which each process was last heard is published."""
     max_skew_ms: int = MAX_SKEW_NS // 1_000_000

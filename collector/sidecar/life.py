@@ -76,13 +76,17 @@ class _Known(NamedTuple):
     process: str
 
 
-def is_held(descriptor: int) -> bool:
-    """Whether another process holds a record lock on an open file."""
+def holder(descriptor: int) -> int | None:
+    """The number of the process that holds a record lock on an open file, None if none does.
+
+    0 is one whose number is not known here, as in a container of its own.
+    """
     kind, whence, size = fcntl.F_WRLCK, os.SEEK_SET, struct.calcsize(_FLOCK)
     ask = (0, 0, 0, kind, whence) if _IS_BSD else (kind, whence, 0, 0, 0)
     padded = struct.pack(_FLOCK, *ask) + bytes(8)
     found = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, padded)[:size])
-    return bool(found[3 if _IS_BSD else 0] != fcntl.F_UNLCK)
+    kind, pid = (found[3], found[2]) if _IS_BSD else (found[0], found[4])
+    return None if kind == fcntl.F_UNLCK else max(int(pid), 0)
 
 
 class LifeFolder:
@@ -132,8 +136,8 @@ class LifeFolder:
         for name, inode in lives.items():
             try:
                 process = self._identify(name, inode)
-                held = is_held(self._descriptor(name))
-                seen.append(Seen(process, held, name in exits))
+                is_held = holder(self._descriptor(name)) is not None
+                seen.append(Seen(process, is_held, name in exits))
             except (OSError, ValueError) as error:
                 bad += self._refuse(name + LIFE, error)
         for name in exits - lives.keys():
@@ -146,6 +150,12 @@ class LifeFolder:
             except (OSError, ValueError, IndexError, RemoteProtocolError) as error:
                 bad += self._refuse(name + EXIT, error)
         return seen, bad
+
+    def holder(self, process: str) -> int:
+        """The number of a process that lives; 0 if it is not known. O(1)."""
+        with suppress(OSError):
+            return holder(self._descriptor(life_name(process))) or 0
+        return 0
 
     def left_by(self, process: str) -> tuple[list[Report], list[Bad]]:
         """The reports in the exit file of a process that has ended. O(its size)."""

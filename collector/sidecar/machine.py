@@ -54,7 +54,7 @@ from shardlog.collector.sidecar.ledger import Ledger
 from shardlog.collector.sidecar.members import Members
 from shardlog.collector.sidecar.notes import Notes
 from shardlog.collector.sidecar.outlet import Channel, Outlet
-from shardlog.collector.sidecar.presence import Presence
+from shardlog.collector.sidecar.presence import Presence, Said
 from shardlog.crdt.path import RESERVED, path_keys
 from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.replication.messages import (
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shardlog.collector.sidecar.config import SidecarConfig
+    from shardlog.collector.sidecar.kernel import Exit
     from shardlog.crdt.delta import Value
     from shardlog.crdt.replication.messages import PassDown, Report
 
@@ -134,6 +135,7 @@ class Sidecar:
         self._tell_interval_ns = config.presence_interval_ms * MS
         self._has_swept = False
         self._pieces: list[Piece] = []
+        self._arrived: list[str] = []
         self._dirty_registers: dict[str, None] = {}
         self._restore(restored, now_ns)
         self._is_to_name = named is not None and named[:1] != (restored.replica,)
@@ -168,6 +170,9 @@ class Sidecar:
             self.refuse("closed", f"{process!r} has ended, and is heard again", now_ns)
             return
         self._ledger.hear(report)
+        if not self._presence.is_known(process):
+            self._arrived.append(process)
+            self._notes.keep_words(blade_of(process), now_ns)
         self._notes.say(self._presence.hear(report, now_ns), now_ns)
         for erase in report.erases:
             if self._admission.item(erase, process, now_ns) and self.state.erase(
@@ -197,6 +202,24 @@ class Sidecar:
         if self._ledger.knows(process) or process not in self._ledger.closed:
             self._ledger.know(process)
             self._notes.say(self._presence.alive(process, now_ns), now_ns)
+
+    def take_arrived(self) -> list[str]:
+        """The processes that were heard for the first time since the last call."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def is_quiet(self, process: str, now_ns: int) -> bool:
+        """Whether a process that lives should have spoken, and may be stopped. O(1)."""
+        return self._presence.is_quiet(process, now_ns)
+
+    def stopped(self, process: str, now_ns: int) -> None:
+        """The kernel says of one that is quiet that it is stopped. O(1)."""
+        self._notes.say([self._presence.stopped(process)], now_ns)
+
+    def exited(self, process: str, how: Exit, now_ns: int) -> None:
+        """The kernel says how a process ended, maybe before it is known to have ended. O(1)."""
+        if self._admission.process(process, now_ns):
+            self._notes.say([Said(process, "exit", [*how])], now_ns)
 
     def said_last(self, process: str) -> bool:
         """Whether its last report was read, and none before it is missing. O(1)."""
@@ -275,7 +298,7 @@ class Sidecar:
             self._leads.survey(self.state.map, now_ns)
         self._tick_ns = now_ns
         self._leads.handle_timer(now_ns)
-        self._notes.say(self._presence.tick(now_ns), now_ns)
+        self._notes.say(self._presence.tick(now_ns, self._notes.busy_until), now_ns)
         for process, was_final in list(self._presence.over(now_ns)):
             if not was_final or self.said_last(process):
                 self._end(process, now_ns)
@@ -342,6 +365,7 @@ class Sidecar:
 
     def _restore(self, restored: Restored, now_ns: int) -> None:
         statuses: dict[str, Value] = dict.fromkeys(self._ledger.lines, "up")
+        silences: dict[str, Value] = {}
         for path, leaf, floor in restored.registers:
             if floor is not None:
                 self.state.erase(path, *floor)
@@ -352,8 +376,10 @@ class Sidecar:
                     process = str(keys[3])
                     if process in statuses or leaf.value == "up":
                         statuses[process] = leaf.value
+                elif keys[:2] == (RESERVED, "presence") and keys[4:] == ("silence",):
+                    silences[str(keys[3])] = leaf.value
         for process, status in statuses.items():
-            self._presence.expect(process, status, now_ns)
+            self._presence.expect(process, status, silences.get(process), now_ns)
         self._leads.survey(self.state.map, now_ns)
         self._forgetting.watch(self.state.take_touched())
 
@@ -377,6 +403,7 @@ class Sidecar:
     def _end(self, process: str, now_ns: int) -> None:
         if self._admission.process(process, now_ns):
             self._notes.say_end(self._presence.end(process), now_ns)
+            self._notes.keep_words(blade_of(process), now_ns)
         self._ledger.close(process, now_ns)
 
     def _beat(self, channel: Channel, now_ns: int) -> None:

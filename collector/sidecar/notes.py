@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shardlog.collector.sidecar.presence import Said
 from shardlog.crdt import counter
 from shardlog.crdt.path import RESERVED, path_keys, path_text
 from shardlog.crdt.process_id import blade_of
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shardlog.collector.sidecar.ledger import Ledger
-    from shardlog.collector.sidecar.presence import Said
     from shardlog.crdt.delta import Amount, Value, Write
     from shardlog.crdt.state import State
 
 NAMED_MAX = 1000
 """How many samples of what blades refused a log has: whoever invents reasons does not fill it."""
+WORDS_CHARACTERS_MAX = 1000
+"""How much is kept of what an ended process said last."""
 _REFUSED_BY_BLADES = f"{RESERVED}/health/blade/"
 
 
@@ -100,6 +102,29 @@ class Notes:
         leaf = self._state.map.leaves.get(self._presence(said.process, said.key))
         if leaf is None or leaf.value not in (said.value, "bye"):
             self.say([said], now_ns)
+
+    def keep_words(self, blade: str, now_ns: int) -> None:
+        """Keep the last words of a blade in the record of the process that said them, as that has
+        ended or another is to speak: where they are, they may be due, or overwritten. O(1).
+        """
+        leaf = self._state.map.leaves.get(path_text((blade, "msg")))
+        if leaf is None or type(leaf.value) is not str:
+            return
+        (spoke_ns, process), text = leaf.mark, leaf.value[:WORDS_CHARACTERS_MAX]
+        words: Value = [text, spoke_ns]
+        kept = self._state.map.leaves.get(self._presence(process, "words"))
+        is_there = self._presence(process, "status") in self._state.map.leaves
+        if is_there and blade_of(process) == blade and (kept is None or kept.value != words):
+            self.say([Said(process, "words", words)], now_ns)
+
+    def busy_until(self, process: str) -> int:
+        """Until when a process has declared to be busy, in ns; 0 if it has not. O(1)."""
+        leaf = self._state.map.leaves.get(self._presence(process, "busy"))
+        match None if leaf is None else leaf.value:
+            case [str(), int(), int() as until_ns, False]:
+                return until_ns
+            case _:
+                return 0
 
     def tell_sums(self, now_ns: int) -> None:
         """Write those sums that have changed, all as of now. O(processes)."""

@@ -5,6 +5,10 @@ not gone. What says that it has ended is its free lock, which the machine is tol
 is shared that can't be known, and a process is over soon after its last words, or after a day's
 silence.
 
+A process speaks once a second, by a thread of its own. One that lives and does not is late, then
+silent, or stopped, if the kernel says so: it is held up as a whole, by code that lets no other
+thread run, or its machine is. What it declared as a long task excuses it for as long as it said.
+
 Known anomaly. A process without a life file is called lost by its silence, a paused one too, until
 it speaks again.
 """
@@ -17,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shardlog.crdt.process_id import blade_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shardlog.collector.sidecar.config import SidecarConfig
     from shardlog.crdt.delta import Value
@@ -38,12 +42,17 @@ class Said(NamedTuple):
 
 @dataclass(slots=True)
 class _Process:
-    """What is known of a process that has not ended. It is lost at `lost_ns` unless it is heard."""
+    """What is known of a process that has not ended. It is lost at `lost_ns` and late at `late_ns`
+    unless it is heard before; a life file puts off the first only.
+    """
 
     heard_ns: int
     lost_ns: int
     sent_ns: int
+    late_ns: int
     published_ns: int = 0
+    silence: Value = None
+    """None, or how it is held up: "late", "silent", "stopped"."""
     is_lost: bool = False
     is_final: bool = False
     """It has said its last words, with `final_sequence` if these were heard by this run."""
@@ -60,6 +69,8 @@ class Presence:
     def __init__(self, config: SidecarConfig, now_ns: int) -> None:
         self._interval_ns = config.heartbeat_interval_ms * MS
         self._lost_after_ns = config.lost_after_ms * MS
+        self._late_after_ns = config.late_after_ms * MS
+        self._silent_after_ns = config.silent_after_ms * MS
         self._publish_ns = config.presence_interval_ms * MS
         self._tick_ns = now_ns
         self._processes: dict[str, _Process] = {}
@@ -69,9 +80,10 @@ class Presence:
     def __len__(self) -> int:
         return len(self._processes)
 
-    def expect(self, process: str, status: Value, now_ns: int) -> None:
+    def expect(self, process: str, status: Value, silence: Value, now_ns: int) -> None:
         """Watch a process that was there before this collector started. O(1)."""
-        known = _Process(now_ns, now_ns + self._lost_after_ns, now_ns)
+        late_ns = now_ns + self._late_after_ns
+        known = _Process(now_ns, now_ns + self._lost_after_ns, now_ns, late_ns, silence=silence)
         known.is_lost, known.is_final = status == "lost", status == "bye"
         self._processes[process] = known
 
@@ -80,12 +92,17 @@ class Presence:
         process = report.process
         known = self._processes.get(process)
         if known is None:
-            known = self._processes[process] = _Process(now_ns, now_ns, report.sent_ns, now_ns)
+            known = _Process(now_ns, now_ns, report.sent_ns, now_ns, now_ns)
+            self._processes[process] = known
             self._held_ns.pop(process, None)
             yield Said(process, "heard", now_ns)
         elif report.final and not known.is_final:
             yield Said(process, "heard", now_ns)
         known.heard_ns = now_ns
+        known.late_ns = now_ns + self._late_after_ns
+        if known.silence is not None:
+            known.silence = None
+            yield Said(process, "silence", None)
         known.sent_ns = max(known.sent_ns, report.sent_ns)
         if report.final:
             known.is_final, known.final_sequence = True, report.sequence
@@ -102,6 +119,25 @@ class Presence:
             known.is_lost = False
             if not known.is_final:
                 yield Said(process, "status", "up")
+
+    def is_known(self, process: str) -> bool:
+        """Whether it was heard, and has not ended. O(1)."""
+        return process in self._processes
+
+    def is_quiet(self, process: str, now_ns: int) -> bool:
+        """Whether it should have spoken, and may be stopped. O(1)."""
+        known = self._processes.get(process)
+        return (
+            known is not None
+            and not known.is_final
+            and now_ns >= known.late_ns
+            and known.silence != "stopped"
+        )
+
+    def stopped(self, process: str) -> Said:
+        """One that is quiet is stopped. O(1)."""
+        self._processes[process].silence = "stopped"
+        return Said(process, "silence", "stopped")
 
     def final_sequence(self, process: str) -> int:
         """The sequence of its last words; -1 if they were not heard. O(1)."""
@@ -122,8 +158,11 @@ class Presence:
             elif known.is_final and now_ns >= known.lost_ns:
                 yield process, True
 
-    def tick(self, now_ns: int) -> Iterator[Said]:
-        """See who has gone silent; to be called at every heartbeat. O(processes)."""
+    def tick(self, now_ns: int, busy_until: Callable[[str], int]) -> Iterator[Said]:
+        """See who has gone silent; to be called at every heartbeat. O(processes).
+
+        `busy_until` says until when a process has declared to be busy.
+        """
         # Whoever was paused itself has heard nobody meanwhile; a step forwards looks the same.
         away_ns = max(now_ns - self._tick_ns - self._interval_ns, 0)
         self._tick_ns = now_ns
@@ -135,11 +174,23 @@ class Presence:
             if known.is_up and now_ns >= known.lost_ns:
                 known.is_lost = True
                 yield Said(process, "status", "lost")
+            known.late_ns = min(known.late_ns + away_ns, now_ns + self._late_after_ns)
             if known.is_final:
                 continue
+            silence = self._silence(known, now_ns)
+            if silence != known.silence and busy_until(process) <= now_ns:
+                known.silence = silence
+                yield Said(process, "silence", silence)
             if abs(known.heard_ns - known.published_ns) >= self._publish_ns:
                 known.published_ns = known.heard_ns
                 yield Said(process, "heard", known.heard_ns)
+
+    def _silence(self, known: _Process, now_ns: int) -> Value:
+        """What silence has come to: never less than it was, which takes a report."""
+        if now_ns < known.late_ns or known.silence in ("stopped", "silent"):
+            return known.silence
+        silent_ns = known.late_ns + self._silent_after_ns - self._late_after_ns
+        return "silent" if now_ns >= silent_ns else "late"
 
     def is_alive(self, process: str) -> bool:
         """Whether it is heard, and not lost, or its life file is locked. O(1)."""

@@ -24,6 +24,7 @@ from shardlog.collector.service import (
     stop_requests,
 )
 from shardlog.collector.sidecar.joining import join
+from shardlog.collector.sidecar.kernel import Kernel
 from shardlog.collector.sidecar.life import LifeFolder
 from shardlog.collector.sidecar.machine import Sidecar, SidecarEffect
 from shardlog.collector.sidecar.owner import sole_owner
@@ -114,7 +115,9 @@ class _Shell:
         open_socket = stack.callback
 
         if folder is not None:
-            self._watch = LifeWatch(folder, machine)
+            kernel = Kernel()
+            open_socket(kernel.close)
+            self._watch = LifeWatch(folder, machine, kernel)
             self._take_in_what_was_left(self._watch)
         self._pull = follow.pull_bind(context, config.listen)
         open_socket(self._pull.close)

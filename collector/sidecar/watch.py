@@ -5,6 +5,9 @@ it has ended; what it sent may still be on its way, so that the machine is told 
 read the process' last words with nothing missing, or the socket was read to its end for a second
 since.
 
+Who holds a lock is known to the kernel too, if this is asked while it does: so each process is met
+when it is heard or found first, and those that say nothing are asked after.
+
 At the start nothing can be on its way yet: what processes left is taken in before the socket is
 bound, so that nobody is answered without it.
 """
@@ -17,8 +20,9 @@ from typing import TYPE_CHECKING
 from shardlog.collector.batch import Acknowledge, Lead, Remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from shardlog.collector.sidecar.kernel import Kernel
     from shardlog.collector.sidecar.life import Bad, LifeFolder
     from shardlog.collector.sidecar.machine import Sidecar
     from shardlog.crdt.replication.messages import Report
@@ -31,11 +35,14 @@ ENDED_MAX = 100
 
 
 class LifeWatch:
-    """The life files of one collector, watched on its machine's behalf."""
+    """The life files of one collector, watched on its machine's behalf. Without a `kernel` nothing
+    is known of processes but that they live or have ended.
+    """
 
-    def __init__(self, folder: LifeFolder, machine: Sidecar) -> None:
+    def __init__(self, folder: LifeFolder, machine: Sidecar, kernel: Kernel | None = None) -> None:
         self._folder = folder
         self._machine = machine
+        self._kernel = kernel
         self._scanned_ns = -SCAN_NS
         self._backlog_ns = 0
         self._free: dict[str, int] = {}
@@ -51,11 +58,14 @@ class LifeWatch:
         for process, held, has_exit in self._scan(now_ns):
             if held:
                 self._machine.alive(process, now_ns)
+                self._meet(process)
             elif has_exit:
                 self._ended.append(process)
 
     def look(self, now_ns: int, monotonic_ns: int, *, is_drained: bool) -> None:
         """After the socket was read, to its end or not: see who lives, take in who has ended."""
+        for process in self._machine.take_arrived():
+            self._meet(process)
         if not is_drained:
             self._backlog_ns = monotonic_ns
         if not self._ended and monotonic_ns - self._scanned_ns >= SCAN_NS:
@@ -78,7 +88,10 @@ class LifeWatch:
 
     def _find_ended(self, now_ns: int, monotonic_ns: int) -> None:
         free: dict[str, int] = {}
-        for process, held, _ in self._scan(now_ns):
+        seen = self._scan(now_ns)
+        if self._kernel is not None:
+            self._ask(self._kernel, [process for process, held, _ in seen if held], now_ns)
+        for process, held, _ in seen:
             if held:
                 self._machine.alive(process, now_ns)
                 continue
@@ -88,7 +101,23 @@ class LifeWatch:
                 self._ended.append(process)
         self._free = free
 
-    def _scan(self, now_ns: int) -> Iterable[tuple[str, bool, bool]]:
+    def _ask(self, kernel: Kernel, held: Iterable[str], now_ns: int) -> None:
+        """Whom of these the kernel has stopped, and how others have ended."""
+        for process in held:
+            self._meet(process)
+            if self._machine.is_quiet(process, now_ns) and kernel.is_stopped(process):
+                self._machine.stopped(process, now_ns)
+        for process, how in kernel.look():
+            self._machine.exited(process, how, now_ns)
+
+    def _meet(self, process: str) -> None:
+        if self._kernel is not None and process not in self._kernel:
+            pid = self._folder.holder(process)
+            self._kernel.meet(process, pid)
+            if self._folder.holder(process) != pid:  # it ended, and the number may be another's
+                self._kernel.part(process)
+
+    def _scan(self, now_ns: int) -> Sequence[tuple[str, bool, bool]]:
         seen, bad = self._folder.scan()
         self._refuse([*bad, *self._folder.drop_stamps(now_ns)], now_ns)
         return seen
