@@ -4,6 +4,7 @@
                  blade = "scraper-1"                                SHARDLOG_BLADE
                  loggers = ["scraper"]
                  scrub = ["password", "token"]
+                 version = "scrape_pages==1.4"                      SHARDLOG_VERSION
     [collect]    listen = "ipc:///run/shardlog/collector.sock"      SHARDLOG_LISTEN
                  to = ["tcp://10.0.0.1:7400"]                       SHARDLOG_TO, separated by spaces
                  host = "node-1"                                    SHARDLOG_HOST
@@ -16,6 +17,7 @@
                  store = "/var/lib/shardlog"                        SHARDLOG_STORE
                  peer = ["tcp://10.0.0.2:7400"]
     [monitor]    connect = "tcp://127.0.0.1:7410"                   SHARDLOG_CONNECT
+                 expected = ["scraper-1", "spotter-1"]
     [retention]  "intents/*" = "24h"
 
 A key is its flag with `_`. None, or an empty list, stands for what nobody has said: each command
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VARIABLE_PREFIX = "SHARDLOG_"
-VARIABLES = ("endpoint", "blade", "listen", "to", "host", "store", "serve", "connect")
+VARIABLES = (
+    "endpoint", "blade", "version", "listen", "to", "host", "store", "serve", "connect"
+)  # fmt: skip
 """The keys that a variable sets too: SHARDLOG_ and the key in capitals."""
 CONFIG_VARIABLE = "SHARDLOG_CONFIG"
 """Names the file itself."""
@@ -55,6 +59,7 @@ class HandlerConfig(msgspec.Struct, frozen=True, kw_only=True):
     blade: str | None = None
     loggers: list[str] | None = None
     scrub: list[str] | None = None
+    version: str | None = None
     insecure: bool = False
 
 
@@ -81,9 +86,10 @@ class AggregateConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What all commands that read are told."""
+    """What all commands that read are told; `expected` are the blades that ought to be there."""
 
     connect: str | None = None
+    expected: list[str] = []
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from shardlog.crdt.process_id import process_id
 from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL
-from shardlog.handler import counters, shell
+from shardlog.handler import counters, shell, tasks
 from shardlog.handler.errors import ErrorBook
 from shardlog.handler.link import Link
 from shardlog.handler.occurrence import is_error, occurrence_of
@@ -53,8 +53,9 @@ class ShardHandler(logging.Handler):
     Arguments: `endpoint`, the collector's address; `blade`, the name of this member of the cluster;
     `loggers`, whose extras are shards (None: all that reach the handler); `insecure`, that a
     network beyond this machine is trusted; `scrub`, the words by which secrets are known in errors
-    (None: those of `shardlog.handler.scrub.SECRETS`; an empty list: none are taken out). What is
-    not given comes from SHARDLOG_ENDPOINT and SHARDLOG_BLADE, then from the table [handler] of the
+    (None: those of `shardlog.handler.scrub.SECRETS`; an empty list: none are taken out); `version`,
+    which version of what program this is, as "scrape_pages==1.4". What is not given comes from
+    SHARDLOG_ENDPOINT, SHARDLOG_BLADE and SHARDLOG_VERSION, then from the table [handler] of the
     file that SHARDLOG_CONFIG names, and is else the default address in the runtime directory, and
     the host's name. SHARDLOG_HOST says how the host is called, where that is not the machine's own
     name.
@@ -74,8 +75,9 @@ class ShardHandler(logging.Handler):
         level: int | str = logging.NOTSET,
         insecure: bool = False,
         scrub: Sequence[str] | None = None,
+        version: str | None = None,
     ) -> None:
-        settings = settings_of(os.environ, endpoint, blade, loggers, insecure, scrub)
+        settings = settings_of(os.environ, endpoint, blade, loggers, insecure, scrub, version)
         self.endpoint = settings.endpoint
         self.blade = settings.blade
         self._reader = ShardReader(settings.blade, settings.loggers)
@@ -83,6 +85,7 @@ class ShardHandler(logging.Handler):
         self._scrub = Scrub(settings.scrub)
         # Now, and not in the first log call, which a signal handler may be in: both load modules.
         self._host, self._boot = settings.host, boot()
+        self._version = settings.version
         self._nesting = _Nesting()
         self._failures: deque[str] = deque(maxlen=1000)
         self._closed = False
@@ -92,6 +95,7 @@ class ShardHandler(logging.Handler):
         super().__init__(level)
         _handlers.add(self)
         counters.open_handler(self)
+        tasks.hearers.add(self)
 
     def createLock(self) -> None:
         """There is no lock."""
@@ -158,6 +162,15 @@ class ShardHandler(logging.Handler):
         except Exception as error:
             self._failures.append(type(error).__name__)
 
+    def wake(self) -> None:
+        """Have the thread look at what is declared. Never raises or waits."""
+        try:
+            if not _is_ours[0]:
+                _begin_child()
+            (self.link or self._open()).attend()
+        except Exception as error:
+            self._failures.append(type(error).__name__)
+
     def refuse(self, reason: str, sample: str) -> None:
         """Count what a counter was not let to count. Never raises or waits."""
         try:
@@ -180,6 +193,7 @@ class ShardHandler(logging.Handler):
         """
         self._closed = True
         counters.close_handler(self)
+        tasks.hearers.discard(self)
         link = self.link
         if link is not None and link.pid == os.getpid():
             self._tell_failures(link)
@@ -189,7 +203,7 @@ class ShardHandler(logging.Handler):
     def _open(self) -> Link:
         """The link of this process. Where several threads come at once, the first one's counts."""
         pid = os.getpid()
-        begin = partial(_begin, self.blade, self._host, self._boot, pid)
+        begin = partial(_begin, self.blade, self._host, self._boot, self._version, pid)
         link = self.link = self._links.setdefault(
             pid,
             Link(
@@ -221,10 +235,14 @@ class ShardHandler(logging.Handler):
         self._links, self.link = {}, None
 
 
-def _begin(blade: str, host: str, boot: str, pid: int, started_ns: int) -> Outbox:
+def _begin(
+    blade: str, host: str, boot: str, version: str | None, pid: int, started_ns: int
+) -> Outbox:
     """The outbox of a new process, whose id no other shares."""
     process = process_id(blade, host, boot, pid, started_ns, os.urandom(4).hex())
     presence: dict[str, Value] = {"host": host, "pid": pid, "started": started_ns}
+    if version is not None:
+        presence["version"] = version
     return Outbox(process, blade, presence, pace=Pace(FRAME_BYTES_GOAL))
 
 

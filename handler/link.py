@@ -47,7 +47,7 @@ class Link:
 
     `begin` makes the outbox of a process that starts at a time (wall clock, ns); `untie` the shard
     of what a log call only encoded; `errors` takes what is to be reported. Any thread may call
-    `put`, `put_small`, `announce`, `flush` and `close`.
+    `put`, `put_small`, `announce`, `attend`, `flush` and `close`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Link:
         self._bytes += size  # here it may, for `take_shards` begins anew
         shards.append(shard)
         if self._is_idle or number == GATHER_SHARDS:
-            self._attend()
+            self.attend()
 
     def put_small(self, encoded: bytes) -> None:
         """As `put`, of some KiB at most: while few wait, their bytes are not counted. O(1).
@@ -99,7 +99,7 @@ class Link:
             return
         self.shards.append(encoded)
         if self._is_idle:
-            self._attend()
+            self.attend()
 
     def announce(self, counter: Counter) -> None:
         """Have the thread look at a counter. O(1)."""
@@ -111,15 +111,15 @@ class Link:
         if self.closed_ns is not None:  # meanwhile: then the next addition goes to another
             counter.is_waiting = False
         if self._is_idle:
-            self._attend()
+            self.attend()
 
     def put_counted(self) -> None:
         """Let what was counted so far come before what is put in next. O(counters that wait)."""
         if self.counters:
             self.put([(counter, counter.total()) for counter in [*self.counters]], 0)
 
-    def _attend(self) -> None:
-        """Start the thread, or wake it."""
+    def attend(self) -> None:
+        """Start the thread, or wake it. Any thread may call it."""
         self._is_idle = False
         if self._starts:
             self._start()
@@ -164,6 +164,10 @@ class Link:
         ):
             _wait(self._wake, seconds)
         self._is_idle = False
+
+    def waiting(self) -> int:
+        """For the thread: how many log calls and counters wait for it. O(1)."""
+        return len(self.shards) + len(self.counters)
 
     def take_shards(self, *, hurry: bool) -> Iterator[Shard]:
         """For the thread: what has been put in by now, then what counters have counted, and what

@@ -87,7 +87,7 @@ class Outbox:
         self.connected = False
         self.has_life = False
         self.refused: dict[str, int] = {}
-        self._presence = presence
+        self._presence = {**presence}
         self._presence_path = path_text((RESERVED, "presence", blade, process))
         self._health_path = path_text((RESERVED, "health", "blade", blade))
         self._pace = pace
@@ -155,6 +155,12 @@ class Outbox:
         elif self._acknowledged < sequence <= self._follows:
             self._acknowledged = sequence
             self._backlog.acknowledge(sequence)
+
+    def say(self, key: str, value: Value, wall_ns: int) -> None:
+        """Say how the process is, in its presence record; after each break again. O(1)."""
+        self._presence[key] = value
+        if not self.clock.is_ahead(wall_ns):
+            self._say(f"{self._presence_path}/{key}", self.clock.stamp(wall_ns), value)
 
     def receive_close(self, wall_ns: int) -> None:
         """The process ends: say so, in a last report that is marked as final."""

@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     host: str
     loggers: Sequence[str] | None
     scrub: Sequence[str]
+    version: str | None
 
 
 def settings_of(
@@ -32,6 +33,7 @@ def settings_of(
     loggers: Sequence[str] | None,
     insecure: bool,
     scrub: Sequence[str] | None = None,
+    version: str | None = None,
 ) -> Settings:
     """Argument, else variable, else file, else default.
 
@@ -42,6 +44,7 @@ def settings_of(
     """
     endpoint = endpoint or environ.get("SHARDLOG_ENDPOINT")
     blade = blade or environ.get("SHARDLOG_BLADE")
+    version = version or environ.get("SHARDLOG_VERSION")
     file = environ.get("SHARDLOG_CONFIG")
     if file:
         from shardlog.crdt.config import parse_config
@@ -54,6 +57,7 @@ def settings_of(
         config = parse_config(text, file).handler
         endpoint = endpoint or config.endpoint
         blade = blade or config.blade
+        version = version or config.version
         loggers = config.loggers if loggers is None else loggers
         insecure = insecure or config.insecure
         scrub = config.scrub if scrub is None else scrub
@@ -69,7 +73,9 @@ def settings_of(
     machine = os.uname().nodename
     host = environ.get("SHARDLOG_HOST") or machine
     words = SECRETS if scrub is None else scrub
-    return Settings(endpoint, whole_text(blade or machine), whole_text(host), loggers, words)
+    version = whole_text(version) if version else None
+    blade, host = whole_text(blade or machine), whole_text(host)
+    return Settings(endpoint, blade, host, loggers, words, version)
 
 
 def _folder(endpoint: str) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.crdt.stamp import MAX_SKEW_NS
 from shardlog.crdt.wire import codec
+from shardlog.handler.condition import Condition
 from shardlog.handler.conflation import conflated
 from shardlog.handler.connection import CONNECTED, DISCONNECTED, SIGNS, Connection
 from shardlog.handler.life import life_of
@@ -77,6 +78,7 @@ class _Sender:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._outbox = link.outbox
+        self._condition = Condition()
         self._ending: list[Outbox] = []
         """Who goes without an exit file, and has not said its last."""
         self._answers: list[SimpleQueue[None]] = []
@@ -96,7 +98,10 @@ class _Sender:
         try:
             while True:
                 now_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+                queue = self._link.waiting()
                 self._gather(wall_ns)
+                if not self._has_closed:
+                    self._condition.tell(self._outbox, queue, now_ns, wall_ns)
                 self._watch(connection, now_ns, wall_ns)
                 self._hear()
                 self._outbox.handle_timer(now_ns)
@@ -189,6 +194,7 @@ class _Sender:
             self._outbox.refuse("queue", refused, "too many shards were waiting", wall_ns)
         if is_closed and not self._has_closed:
             self._has_closed = True
+            self._condition.end(wall_ns)
             self._outbox.receive_close(wall_ns)
 
     def _watch(self, connection: Connection, now_ns: int, wall_ns: int) -> None:
