@@ -1,58 +1,173 @@
-"""`shardlog blades`: who is there."""
+"""`shardlog blades`: who is there, and how they are."""
 
 from __future__ import annotations
 
 import sys
+import time
+from typing import TYPE_CHECKING
 
 import click
 
 from shardlog.cli.options import connect_option, json_option
 from shardlog.cli.output import echo_json, printable
 from shardlog.monitor import connect
-from shardlog.monitor.views import Blade, clock_remark
+from shardlog.monitor.presence import events, missing, node_remark, remark, states
+from shardlog.monitor.views import clock_remark, iso_utc
 
-STYLES = {"up": "green", "bye": "dim", "lost": "bold red"}
-PIPE_WIDTH = 200
-"""Where there is no terminal, rows are not to be wrapped at 80 characters."""
-
-
-@click.command()
-@connect_option
-@json_option("Print a list of objects instead, on one line.")
-def blades(url: str, as_json: bool) -> None:
-    """Print which processes there are, and how they are."""
-    with connect(url) as cluster:
-        rows, hosts = cluster.blades(), cluster.hosts
-    if as_json:
-        echo_json(rows, one_line=True)
-    else:
-        _print_table(rows)
-        for host in hosts:
-            if remark := clock_remark(host):
-                click.echo(f"{printable(host.host)}: {remark}", err=True)
-
-
-def _print_table(rows: list[Blade]) -> None:
-    from rich.box import SIMPLE_HEAD
+if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from shardlog.cli.console import PipedConsole
+    from shardlog.monitor import Cluster
+    from shardlog.monitor.presence import Blade, Event, Node
+
+STYLES = {
+    "up": "green",
+    "live": "green",
+    "busy": "cyan",
+    "bye": "dim",
+    "replaced": "dim",
+    "silent": "bold red",
+    "lost": "bold red",
+    "stale": "bold red",
+    "never seen": "bold red",
+}
+PIPE_WIDTH = 200
+"""Where there is no terminal, rows are not to be wrapped at 80 characters."""
+LOOK_SECONDS = 0.5
+
+
+@click.command()
+@click.option("--nodes", "of_nodes", is_flag=True, help="Collectors and aggregator instead.")
+@click.option(
+    "--expected",
+    metavar="NAME",
+    multiple=True,
+    help="A blade that ought to be there; may be repeated.",
+)
+@click.option("--watch", is_flag=True, help="Go on, and show what changes, until Ctrl-C.")
+@connect_option
+@json_option("Print a list of objects instead, on one line; with --watch one object a change.")
+def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_json: bool) -> None:
+    """Print which processes there are, and how they are.
+
+    up; busy with a long task that it declared; late, with that task, or without a word for 3 s;
+    silent for 10 s, or stopped; bye or lost, with exit code or signal where it is known.
+
+    Exit 1 if a blade that is expected is not there, or is silent; 3 if it may be on a host that is
+    not heard.
+    """
+    with connect(url) as cluster:
+        if watch:
+            _watch(cluster, expected, of_nodes=of_nodes, as_json=as_json)
+        rows, nodes, hosts = cluster.blades(expected), cluster.nodes(), cluster.hosts
+        absent, doubts = missing(rows, expected), cluster.doubts()
+    if as_json:
+        echo_json(nodes if of_nodes else rows, one_line=True)
+    else:
+        _print(_table_of_nodes(nodes) if of_nodes else _table(rows))
+        for host in hosts:
+            if said := clock_remark(host):
+                click.echo(f"{printable(host.host)}: {said}", err=True)
+    for name in absent:
+        click.echo(f"shardlog blades: {printable(name)} is expected and not there", err=True)
+    if absent:
+        sys.exit(3 if any(doubt.status != "lower bound" for doubt in doubts) else 1)
+
+
+def _watch(cluster: Cluster, expected: tuple[str, ...], *, of_nodes: bool, as_json: bool) -> None:
+    """Look again and again: a table that stays on a terminal, else a line for each change."""
+    if sys.stdout.isatty() and not as_json:
+        from rich.live import Live
+
+        with Live(auto_refresh=False, screen=True) as live:
+            while True:
+                rows = cluster.blades(expected)
+                table = _table_of_nodes(cluster.nodes()) if of_nodes else _table(rows)
+                live.update(table, refresh=True)
+                time.sleep(LOOK_SECONDS)
+    before: dict[str, str] = {}
+    while True:
+        now = states([] if of_nodes else cluster.blades(expected), cluster.nodes())
+        for event in events(before, now):
+            _echo(event, as_json=as_json)
+        before = now
+        time.sleep(LOOK_SECONDS)
+
+
+def _echo(event: Event, *, as_json: bool) -> None:
+    at = iso_utc(time.time_ns())
+    if as_json:
+        echo_json({"at": at, **event._asdict()}, one_line=True)
+    else:
+        was = f"{event.old} -> " if event.old else ""
+        click.echo(f"{at[:19]}Z  {printable(event.who)}: {printable(was + event.new)}")
+
+
+def _table(rows: list[Blade]) -> Table:
+    table = _empty("blade", "host", "status", "pid", "version", "started", "heard", "queue")
+    table.add_column("refused", justify="right")
+    table.add_column("remark", overflow="fold")
+    table.add_column("said last", no_wrap=True, overflow="ellipsis", max_width=40)
+    for row in rows:
+        table.add_row(
+            _text(row["blade"]),
+            _text(row["host"]),
+            _status(row["status"]),
+            _text(row["pid"]),
+            _text(row["version"]),
+            _text(_to_the_second(row["started"])),
+            _text(_to_the_second(row["heard"])),
+            _text(row["queue"]),
+            _text(row["refused"]),
+            _text(remark(row)),
+            _text(row["words"]),
+        )
+    return table
+
+
+def _table_of_nodes(nodes: list[Node]) -> Table:
+    table = _empty("node", "kind", "status")
+    table.add_column("clock, s", justify="right")
+    table.add_column("remark", overflow="fold")
+    for node in nodes:
+        offset_ns = node["offset_ns"]
+        table.add_row(
+            _text(node["node"]),
+            _text(node["kind"]),
+            _status(node["status"]),
+            _text("" if offset_ns is None else f"{offset_ns / 10**9:+.3f}"),
+            _text(node_remark(node)),
+        )
+    return table
+
+
+def _empty(*names: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
-    for name in ("blade", "host", "status", "pid", "started", "heard"):
-        table.add_column(name, justify="right" if name == "pid" else "left")
-    for row in rows:
-        status = row["status"] or ""
-        table.add_row(
-            Text(printable(row["blade"])),
-            Text(printable(row["host"] or "")),
-            Text(printable(status), STYLES.get(status, "yellow")),
-            str(row["pid"] or ""),
-            _to_the_second(row["started"]),
-            _to_the_second(row["heard"]),
-        )
+    for name in names:
+        table.add_column(name, justify="right" if name in ("pid", "queue") else "left")
+    return table
+
+
+def _print(table: Table) -> None:
+    from shardlog.cli.console import PipedConsole
+
     PipedConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+
+
+def _status(status: str | None) -> Text:
+    from rich.text import Text
+
+    return Text(printable(status or ""), STYLES.get(status or "", "yellow"))
+
+
+def _text(value: object) -> Text:
+    from rich.text import Text
+
+    return Text("" if value is None else printable(str(value)))
 
 
 def _to_the_second(time: str | None) -> str:

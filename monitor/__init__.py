@@ -8,6 +8,7 @@ General layout:
 - `feed`       what happened, event by event, for who must miss nothing; `follow` waits for it
 - `replica`    what shows: rows by path; `change` what is told of them, `watch` to whom, how fast
 - `views`      state -> rows of tables; `document` state -> what JSON can say
+- `presence`   who is there, and how they are
 - `balance`    whether what shows is what was counted
 - `live`       recordings of what happened
 

@@ -8,9 +8,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shardlog.crdt.errors import Unreachable
-from shardlog.monitor import balance, views
+from shardlog.monitor import balance, presence, views
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from shardlog.crdt.path import Key, Keys
@@ -123,9 +124,28 @@ class Cluster:
         """
         return self._ready().watch(pattern, self)
 
-    def blades(self) -> list[views.Blade]:
-        """Who is there: one row a process. O(processes log processes)."""
-        return views.blades(self._ready().read(lambda replica: replica.rows(views.PRESENCE)))
+    def blades(self, expected: Iterable[str] = ()) -> list[presence.Blade]:
+        """Who is there: one row a process, and one for each name of these that never was.
+
+        O(processes log processes).
+        """
+        hosts = self.hosts
+
+        def rows(replica: Replica) -> list[presence.Blade]:
+            said = replica.rows(presence.PRESENCE)
+            return presence.blades(said, replica.shown, hosts, expected)
+
+        return self._ready().read(rows)
+
+    def nodes(self) -> list[presence.Node]:
+        """The collectors, and the aggregator that serves. O(hosts log hosts + reasons)."""
+        board = self._ready()
+        health = board.read(lambda replica: replica.rows(presence.COLLECTORS))
+        return presence.nodes(self.url, board.heartbeat, health, self._link.stale_since_ns())
+
+    def doubts(self) -> list[views.Doubt]:
+        """What may be missing of what shows, the worst first. O(hosts log hosts)."""
+        return self._doubts(self._ready())
 
     @property
     def hosts(self) -> list[HostStatus]:

@@ -8,35 +8,15 @@ they were last heard.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict
-
-from shardlog.crdt.path import RESERVED
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from shardlog.crdt.delta import Value
-    from shardlog.crdt.path import Key, Keys
     from shardlog.crdt.replication.messages import Heartbeat, HostStatus
-    from shardlog.monitor.replica import Shown
 
 SECOND = 10**9
-PRESENCE = f"{RESERVED}/presence/*/*/*"
-"""Selects {blade}/{process}/{host, pid, started, status, heard}."""
-
 Status: TypeAlias = Literal["exact", "settling", "stale", "lower bound"]
-
-
-class Blade(TypedDict):
-    """One process of a blade, as it is known; None for what nobody said."""
-
-    blade: str
-    host: str | None
-    pid: int | None
-    process: str
-    status: str | None
-    started: str | None
-    heard: str | None
 
 
 class Doubt(NamedTuple):
@@ -121,31 +101,6 @@ def total_report(pattern: str, value: int | float, doubts: Iterable[Doubt]) -> T
     return TotalReport(pattern, value, status, "; ".join(reasons), since_ns)
 
 
-def blades(rows: Iterable[tuple[Keys, Shown]]) -> list[Blade]:
-    """Who is there: one row a process, by blade and start. O(rows log rows).
-
-    `rows` are those that PRESENCE selects: times are ints of ns there, and ISO-8601 here. A value
-    of another type counts as not said, for anybody may have written it.
-    """
-    processes: dict[Keys, dict[Key, Value]] = {}
-    for (*process, what), shown in rows:
-        processes.setdefault(tuple(process), {})[what] = shown.value
-    found: list[tuple[int, Blade]] = []
-    for (*_, blade, process_id), said in processes.items():
-        row: Blade = {
-            "blade": str(blade),
-            "host": _text(said.get("host")),
-            "pid": _number(said.get("pid")),
-            "process": str(process_id),
-            "status": _text(said.get("status")),
-            "started": _time(said.get("started")),
-            "heard": _time(said.get("heard")),
-        }
-        found.append((_number(said.get("started")) or 0, row))
-    found.sort(key=lambda item: (item[1]["blade"], item[0], item[1]["process"]))
-    return [row for _, row in found]
-
-
 def clock_remark(host: HostStatus) -> str:
     """What is to be said of a host whose clock is more than 1 s off, "" of others. O(1).
 
@@ -192,15 +147,3 @@ def _civil(days: int) -> tuple[int, int, int]:
 
 
 _WORST_FIRST: tuple[Status, ...] = ("settling", "stale", "lower bound")
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: object) -> int | None:
-    return value if type(value) is int else None
-
-
-def _time(value: object) -> str | None:
-    return iso_utc(value) if type(value) is int else None

@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardlog.crdt.delta import REGISTER
 from shardlog.crdt.replication.messages import Heartbeat, HostStatus
 from shardlog.monitor.change import ABSENT, Change
 from shardlog.monitor.document import change_document, document, total_document
-from shardlog.monitor.replica import Shown
-from shardlog.monitor.views import TotalReport, blades, doubts, iso_utc, total_report
+from shardlog.monitor.views import TotalReport, doubts, iso_utc, total_report
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,46 +25,6 @@ def test_iso_utc_says_what_datetime_says(moment: datetime) -> None:
 
     assert datetime.fromisoformat(iso_utc(at_ns)) == moment
     assert iso_utc(at_ns + 999) == iso_utc(at_ns)
-
-
-def rows(blade: str, process: str, **said: Any) -> list[Any]:
-    return [
-        (("shardlog", "presence", blade, process, key), Shown(REGISTER, value, 1, ""))
-        for key, value in said.items()
-    ]
-
-
-def test_blades_are_sorted_by_name_and_start() -> None:
-    """A blade that was started again is there twice, the older one first."""
-    found = blades(
-        [
-            *rows("b", "b@x", host="node-1", pid=3, started=0, status="up", heard=10**9),
-            *rows("a", "a@1", started=20, status="up"),
-            *rows("a", "a@2", started=10, status="bye"),
-        ]
-    )
-
-    assert [(row["blade"], row["process"]) for row in found] == [
-        ("a", "a@2"),
-        ("a", "a@1"),
-        ("b", "b@x"),
-    ]
-    assert found[2] == {
-        "blade": "b",
-        "host": "node-1",
-        "pid": 3,
-        "process": "b@x",
-        "status": "up",
-        "started": "1970-01-01T00:00:00.000000Z",
-        "heard": "1970-01-01T00:00:01.000000Z",
-    }
-
-
-def test_value_of_a_wrong_type_counts_as_not_said() -> None:
-    """Anybody may have written it."""
-    (row,) = blades(rows("a", "a@1", host=3, pid="x", started="now", status=[], heard=True))
-
-    assert {row["host"], row["pid"], row["started"], row["status"], row["heard"]} == {None}
 
 
 LIVE = HostStatus("node-1", "replica-1", "live", 9, 9, version=3)
