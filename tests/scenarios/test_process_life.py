@@ -73,7 +73,7 @@ def test_processes_that_end_while_the_collector_is_away_are_counted_exactly() ->
 
 
 def test_a_paused_process_is_not_lost_and_a_killed_one_is() -> None:
-    """SIGSTOP beyond the time of silence: up; kill -9: lost, and its counts stay."""
+    """SIGSTOP beyond the time of silence: silent; kill -9: lost, and its counts stay."""
     with running() as cluster, connect(cluster.url) as replica:
         paused, killed = (start(cluster, blade, 60) for blade in ("paused", "killed"))
         try:
@@ -87,7 +87,7 @@ def test_a_paused_process_is_not_lost_and_a_killed_one_is() -> None:
 
             eventually(lambda: status("killed") == "lost")
             time.sleep(6)
-            assert status("paused") == "up"
+            assert status("paused") == "silent"
             assert replica.total("work/killed/*/n") > 0
         finally:
             for process in (paused, killed):
