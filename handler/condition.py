@@ -74,7 +74,7 @@ class Condition:
 
     def end(self, wall_ns: int) -> None:
         """The process ends: say which exception was not caught, if one was not."""
-        error = getattr(sys, "last_value", None)
+        error: object = getattr(sys, "last_value", None)
         if error is not None and not hasattr(sys, "ps1"):
             kind = type(error)
             place = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
@@ -106,7 +106,9 @@ def _turns_of_main() -> str:
 
 def _where_main_is() -> str:
     """The innermost functions that the main thread is in."""
-    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
+    frame: FrameType | None = sys._current_frames().get(  # pyright: ignore[reportPrivateUsage]
+        threading.main_thread().ident or 0
+    )
     places: list[str] = []
     while frame is not None and len(places) < FRAMES:
         places.append(f"{frame.f_globals.get('__name__', '?')}:{frame.f_code.co_qualname}")
