@@ -2,7 +2,8 @@
 thread waits.
 
 It is said when it has changed, and at most every few seconds, by the thread: a log call takes no
-longer for it. The thread speaks once a second whatever the others do, as long as they let it.
+longer for it. While nobody is there to hear it, nothing is: only the newest would count. The thread
+speaks once a second whatever the others do, as long as they let it.
 
 Whether the main thread hangs can't be known: a server that waits for the next request and one that
 waits for ever for a lock look the same. What is known, on Linux, is whether it has run at all: the
@@ -72,13 +73,13 @@ class Condition:
             self._queue = 0
             self._say("refused", sum(outbox.refused.values()), wall_ns)
 
-    def end(self, wall_ns: int) -> None:
+    def end(self, outbox: Outbox, wall_ns: int) -> None:
         """The process ends: say which exception was not caught, if one was not."""
         error: object = getattr(sys, "last_value", None)
         if error is not None and not hasattr(sys, "ps1"):
             kind = type(error)
             place = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-            self._say("error", f"{place}{kind.__qualname__}"[:WHERE_CHARACTERS_MAX], wall_ns)
+            outbox.say("error", f"{place}{kind.__qualname__}"[:WHERE_CHARACTERS_MAX], wall_ns)
 
     def _say(self, key: str, value: Value, wall_ns: int) -> None:
         if self._outbox is not None and self._said.get(key, ...) != value:

@@ -100,7 +100,7 @@ class _Sender:
                 now_ns, wall_ns = time.monotonic_ns(), time.time_ns()
                 queue = self._link.waiting()
                 self._gather(wall_ns)
-                if not self._has_closed:
+                if self._outbox.connected and not self._has_closed:
                     self._condition.tell(self._outbox, queue, now_ns, wall_ns)
                 self._watch(connection, now_ns, wall_ns)
                 self._hear()
@@ -194,7 +194,7 @@ class _Sender:
             self._outbox.refuse("queue", refused, "too many shards were waiting", wall_ns)
         if is_closed and not self._has_closed:
             self._has_closed = True
-            self._condition.end(wall_ns)
+            self._condition.end(self._outbox, wall_ns)
             self._outbox.receive_close(wall_ns)
 
     def _watch(self, connection: Connection, now_ns: int, wall_ns: int) -> None:

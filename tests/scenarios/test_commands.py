@@ -770,7 +770,7 @@ def test_check_of_a_broken_file_says_so(tmp_path: Path) -> None:
     assert code == 1
     assert findings["configuration"] == (
         "wrong",
-        f"{file}: [monitor] has no key 'conect'; the keys are connect",
+        f"{file}: [monitor] has no key 'conect'; the keys are connect, expected",
     )
 
 
