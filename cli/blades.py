@@ -105,10 +105,8 @@ def _echo(event: Event, *, as_json: bool) -> None:
 
 
 def _table(rows: list[Blade]) -> Table:
-    table = _empty("blade", "host", "status", "pid", "version", "started", "heard", "queue")
-    table.add_column("refused", justify="right")
-    table.add_column("remark", overflow="fold")
-    table.add_column("said last", no_wrap=True, overflow="ellipsis", max_width=40)
+    table = _empty("blade", "host", "status", "pid", "version", "started", "heard")
+    table.add_column("remark", overflow="fold", min_width=24)
     for row in rows:
         table.add_row(
             _text(row["blade"]),
@@ -118,10 +116,7 @@ def _table(rows: list[Blade]) -> Table:
             _text(row["version"]),
             _text(_to_the_second(row["started"])),
             _text(_to_the_second(row["heard"])),
-            _text(row["queue"]),
-            _text(row["refused"]),
             _text(remark(row)),
-            _text(row["words"]),
         )
     return table
 
@@ -146,9 +141,9 @@ def _empty(*names: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in names:
-        table.add_column(name, justify="right" if name in ("pid", "queue") else "left")
+        table.add_column(name, justify="right" if name == "pid" else "left", no_wrap=True)
     return table
 
 

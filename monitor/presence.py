@@ -35,6 +35,8 @@ COLLECTORS = f"{RESERVED}/health/collector/**"
 """Selects {host}/{refused/{reason}, store, disconnects}."""
 
 Status: TypeAlias = Literal["never seen", "up", "busy", "late", "silent", "bye", "lost"]
+WORDS_CHARACTERS_MAX = 120
+"""How much of its last words a remark has."""
 THERE = ("up", "busy", "late")
 """The statuses of a process that does what it should, as far as is known."""
 
@@ -204,7 +206,10 @@ def nodes(
 
 
 def remark(row: Blade) -> str:
-    """What is to be said of a process beside its status, in one line; "" if nothing is. O(1)."""
+    """What is to be said of a process beside its status, in one line; "" if nothing is. O(1).
+
+    How it ended, what it is at, what waits or was refused; its last words, if it says nothing more.
+    """
     return "; ".join(_remarks(row))
 
 
@@ -396,6 +401,12 @@ def _remarks(row: Blade) -> Iterator[str]:
         yield f"main thread waits in {main['where']} since {_second(main['since'])}"
     if row["unheard_since"] is not None:
         yield f"collector {row['collector']} not heard since {_second(row['unheard_since'])}"
+    if row["queue"]:
+        yield f"queue {row['queue']}"
+    if row["refused"]:
+        yield f"refused {row['refused']}"
+    if row["words"] and row["status"] in ("bye", "lost", "silent"):
+        yield f"said last: {row['words'][:WORDS_CHARACTERS_MAX]}"
 
 
 def _ending(row: Blade) -> str:

@@ -112,6 +112,12 @@ def test_status_is_the_first_that_applies(said: dict[str, Any], status: str) -> 
         ),
         ({"status": "lost", "busy": BUSY, "main": ["a:f", SECOND]}, ""),
         ({"status": "up", "silence": "stopped"}, "stopped"),
+        ({"status": "up", "queue": 0, "refused": 0, "words": ["hello", 1]}, ""),
+        ({"status": "up", "queue": 70, "refused": 3}, "queue 70; refused 3"),
+        (
+            {"status": "lost", "exit": [None, "SIGKILL", ""], "words": ["bye" * 100, 1]},
+            "SIGKILL; said last: " + "bye" * 40,
+        ),
         ({"status": "up", "busy": BUSY}, "rendering, until 1970-01-01T00:00:09Z"),
         ({"status": "up", "busy": OVER}, "rendering, was due 1970-01-01T00:00:09Z"),
         (

@@ -431,8 +431,8 @@ def test_blades_prints_a_table_or_a_list(server: Server) -> None:
     (row,) = json.loads(run("blades", "--json", "--connect", server.url).stdout)
 
     lines = [line.split() for line in table.splitlines()]
-    columns = ["blade", "host", "status", "pid", "version", "started", "heard", "queue"]
-    assert lines[0][:8] == columns
+    columns = ["blade", "host", "status", "pid", "version", "started", "heard", "remark"]
+    assert lines[0] == columns
     assert lines[2] == [
         "[red]\N{REPLACEMENT CHARACTER}[2Jx",
         "node-1",
