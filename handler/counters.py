@@ -26,6 +26,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shardlog.crdt import counter as amounts
+from shardlog.crdt import sketch
+from shardlog.crdt.counter import COUNT_MAX
 from shardlog.handler.walk import Walk
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Counter:
         What cannot be counted (NaN, an infinity, more than 2**53, no number) is refused and
         reported, as in a log call.
         """
-        if type(n) is not int or not 0 <= n <= amounts.COUNT_MAX or self._refused is not None:
+        if type(n) is not int or not 0 <= n <= COUNT_MAX or self._refused is not None:
             n = self._packed(n)
         self._added.append(n)
         next(self._totals)
@@ -112,16 +114,51 @@ class Counter:
         if self._refused is not None:
             _refuse(*self._refused)
             return 0
-        if type(n) is float and -amounts.COUNT_MAX <= n <= amounts.COUNT_MAX:
+        if type(n) is float and -COUNT_MAX <= n <= COUNT_MAX:
             amount = amounts.amount(n)
         else:
             walk = Walk({}, "counter")
             walk.count(self.path, n)
-            for reason, (_, sample) in walk.refused.items():
-                _refuse(reason, sample)
+            _refuse_all(walk)
             amount = walk.counts[0][1] if walk.counts else 0
         a, b, c, d = amounts.lengthen(amount)
         return a | b << _PART_BITS | c << 2 * _PART_BITS | d << 3 * _PART_BITS
+
+
+class Distribution:
+    """What `distribution` returns. All of it may be called by any thread."""
+
+    __slots__ = ("_counters", "_refused", "path")
+
+    def __init__(self, path: str, refused: tuple[str, str] | None) -> None:
+        self.path = path
+        self._refused = refused
+        self._counters: dict[int, Counter] = {}
+
+    def __repr__(self) -> str:
+        return f"<distribution {self.path}>"
+
+    def observe(self, x: int | float) -> None:
+        """Add `x` to what was observed. O(1); never raises or waits.
+
+        What cannot be counted (NaN, an infinity, more than 2**53, no number) is refused and
+        reported, as in a log call.
+        """
+        kind = type(x)
+        if (kind is not float and kind is not int) or not -COUNT_MAX <= x <= COUNT_MAX:
+            walk = Walk({}, "distribution")
+            at = walk.bucket(self.path, x)
+            _refuse_all(walk)
+        else:
+            at = sketch.bucket(x)
+        if at is None:
+            return
+        counter = self._counters.get(at)
+        if counter is None:
+            new = Counter(f"{self.path}/{sketch.bucket_key(at)}", self._refused)
+            # Where two threads make one, the first is that of both.
+            counter = self._counters.setdefault(at, new)
+        counter.add()
 
 
 def counter(*keys: Key) -> Counter:
@@ -137,19 +174,20 @@ def counter(*keys: Key) -> Counter:
     >>> tries
     <counter item_scraped/pages.local/tries>
     """
-    walk = Walk({}, "counter")
-    texts: list[str] = []
-    for key in keys:
-        text = walk.key(key, "/".join(texts))
-        if text is None:
-            break
-        texts.append(text)
-    else:
-        path = "/".join(texts)
-        if texts and walk.is_open(path):
-            return Counter(path, None)
-    ((reason, (_, sample)), *_) = walk.refused.items() or [("key", (1, "a counter without keys"))]
-    return Counter("/".join(texts), (reason, sample))
+    return Counter(*_place(keys, "counter"))
+
+
+def distribution(*keys: Key) -> Distribution:
+    """A distribution in the state, to be kept and observed: some 0.7 µs instead of a log call.
+
+    As `counter`. O(keys).
+
+    >>> time = distribution("item_scraped", "pages.local", "time")
+    >>> time.observe(0.21)
+    >>> time
+    <distribution item_scraped/pages.local/time>
+    """
+    return Distribution(*_place(keys, "distribution"))
 
 
 def open_handler(handler: Taker) -> None:
@@ -183,6 +221,28 @@ def _announce(counter: Counter) -> None:
     handler = _handler()
     if handler is not None:
         handler.announce(counter)
+
+
+def _place(keys: tuple[Key, ...], noun: str) -> tuple[str, tuple[str, str] | None]:
+    """The path of these keys; and why nothing may be counted there, if so."""
+    walk = Walk({}, noun)
+    texts: list[str] = []
+    for key in keys:
+        text = walk.key(key, "/".join(texts))
+        if text is None:
+            break
+        texts.append(text)
+    else:
+        path = "/".join(texts)
+        if texts and walk.is_open(path):
+            return path, None
+    ((reason, (_, sample)), *_) = walk.refused.items() or [("key", (1, f"a {noun} without keys"))]
+    return "/".join(texts), (reason, sample)
+
+
+def _refuse_all(walk: Walk) -> None:
+    for reason, (_, sample) in walk.refused.items():
+        _refuse(reason, sample)
 
 
 def _refuse(reason: str, sample: str) -> None:

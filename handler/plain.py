@@ -21,7 +21,7 @@ import msgspec
 from shardlog.handler.nearest import INT_MAX, INT_MIN
 from shardlog.handler.values import DEPTH_MAX
 from shardlog.handler.walk import Walk
-from shardlog.handler.words import Count
+from shardlog.handler.words import Count, Observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,13 +73,13 @@ def room_left(items: dict[Any, Any], room: int) -> int:
         elif kind is Count:
             if type(value.n) not in _NUMBERS:
                 return -1
-        elif kind not in SCALARS:
+        elif kind not in SCALARS and (kind is not Observe or type(value.x) not in _NUMBERS):
             return -1
     return room
 
 
 class PlainWalk(Walk):
-    """The way through what was encoded so: small, without cycles, and each list a count."""
+    """The way through what was encoded so: small, without cycles; each list is a word."""
 
     __slots__ = ()
 
@@ -95,8 +95,15 @@ class PlainWalk(Walk):
             if kind is dict and value and depth < DEPTH_MAX:
                 self.plain(value, path + "/", depth + 1)
             elif kind is list:
-                self.count(path, *value)
+                self.word(path, *value)
             elif (kind is int and not INT_MIN <= value <= INT_MAX) or (kind is dict and value):
                 self._items([(key, value)], 1, prefix, (0,) * depth)
             else:
                 self.writes.append((path, value))
+
+    def word(self, path: str, n: int | float, *x: int | float) -> None:
+        """Take a word as it was encoded: `[n]` is a count, `[0, x]` an observation."""
+        if x:
+            self.observe(path, *x)
+        else:
+            self.count(path, n)

@@ -7,7 +7,7 @@ and counted by reason, with one sample. The reasons:
 
     changed    a dict changed its size while it was read; what had been read by then is taken
     collapsed  the key `~`
-    count      a count of what is no finite number of at most 2**53
+    count      a count, or an observation, of what is no finite number of at most 2**53
     cut        more than 64 KiB of text or bytes, or 1,000 elements
     cycle      an object within itself
     depth      more than 32 levels

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from shardlog.crdt import counter
+from shardlog.crdt import counter, sketch
 from shardlog.crdt.delta import Amount, Value
 from shardlog.crdt.path import COLLAPSED, RESERVED, is_reserved, key_text
 from shardlog.handler.nearest import INT_MAX, INT_MIN, VALUE_BYTES_MAX, Pairs, type_mark
 from shardlog.handler.values import CYCLE, DEEPER, DEPTH_MAX, OBJECTS_MAX, ValueReader, whole_text
-from shardlog.handler.words import Count, erase
+from shardlog.handler.words import Count, Observe, erase
 
 KEY_BYTES_MAX = 256
 LEAVES_MAX = 10_000
@@ -173,6 +173,8 @@ class Walk(ValueReader):
                     writes.append((path, value))
                 elif value is erase:
                     self.erases.append(path)
+                elif kind is Observe:
+                    self.observe(path, value.x)
                 else:
                     self._odd(path, value, trail)
         except Exception as error:
@@ -219,13 +221,33 @@ class Walk(ValueReader):
         if type(n) is int and 0 <= n <= counter.COUNT_MAX:
             self.counts.append((path, n))
             return
+        try:
+            self.counts.append((path, counter.amount(self._number(n, path))))
+        except (TypeError, ValueError):
+            self._note_word("count", path, n)
+
+    def observe(self, path: str, x: Any) -> None:
+        """Count `x` in its bucket, or note that there is none."""
+        at = self.bucket(path, x)
+        if at is not None:
+            self.counts.append((f"{path}/{sketch.bucket_key(at)}", 1))
+
+    def bucket(self, path: str, x: Any) -> int | None:
+        """The bucket of what is observed at a path; None, and noted, if there is none."""
+        try:
+            return sketch.bucket(self._number(x, path))
+        except (TypeError, ValueError):
+            self._note_word("observe", path, x)
+            return None
+
+    def _number(self, n: Any, path: str) -> int | float:
         number = n
         if type(n) is not int and type(n) is not float:
             number = self.read(n, path, ())[0]  # of a bool, or of numpy
-        try:
-            if not isinstance(number, int | float):
-                raise TypeError
-            self.counts.append((path, counter.amount(number)))
-        except (TypeError, ValueError):
-            shown = number if type(n) is float else type_mark(n)
-            self.note("count", path, f"count({shown})")
+        if not isinstance(number, int | float):
+            raise TypeError
+        return number
+
+    def _note_word(self, word: str, path: str, n: Any) -> None:
+        shown = n if type(n) is float else type_mark(n)
+        self.note("count", path, f"{word}({shown})")

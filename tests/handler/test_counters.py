@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter as Counts
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shardlog.handler import ShardHandler, count, counter, erase
+from shardlog.crdt.sketch import bucket
+from shardlog.handler import ShardHandler, count, counter, distribution, erase, observe
 from shardlog.handler.counters import Counter
 from tests.handler.test_handler import Puller, idle_link, log, nowhere, puller
 
@@ -69,6 +71,65 @@ def test_additions_and_log_calls_share_a_total(
 
     assert puller.total("n") == 5
     assert len({report.process for report in puller.reports}) == 1
+
+
+def test_observations_arrive_in_their_buckets(
+    puller: Puller, handler: ShardHandler, log: logging.Logger
+) -> None:
+    """Those of a distribution that is kept and those of log calls are counted together."""
+    log.addHandler(handler)
+    spent = distribution("n", "time")
+    for x in (0.21, 0.21, 0, -3):
+        spent.observe(x)
+    log.info("hello", extra={"n": {"time": observe(0.21)}, "m": observe(7)})
+    handler.close()
+    puller.until_final()
+
+    assert puller.total(f"n/time/~{bucket(0.21)}") == 3
+    assert puller.total("n/time/~0") == 1
+    assert puller.total(f"n/time/~{bucket(-3)}") == 1
+    assert puller.total(f"m/~{bucket(7)}") == 1
+
+
+@pytest.mark.parametrize("x", [float("nan"), float("inf"), 2**53 + 1, "text", None])
+def test_what_is_no_number_is_refused_as_in_a_log_call(
+    puller: Puller, handler: ShardHandler, x: Any
+) -> None:
+    """It is reported with where it was, and nothing is raised into the caller."""
+    distribution("n").observe(x)
+    distribution("n").observe(1)
+    handler.close()
+    puller.until_final()
+
+    assert puller.total(f"n/~{bucket(1)}") == 1
+    assert puller.total("shardlog/health/blade/b/refused/count") == 1
+
+
+def test_threads_observe_and_lose_nothing(puller: Puller, handler: ShardHandler) -> None:
+    """Many threads that make the counters of one distribution at once."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    spent = distribution("time")
+
+    def work() -> None:
+        for at in range(500):
+            spent.observe(1.05**at)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    handler.close()
+    puller.until_final()
+
+    expected = Counts(bucket(1.05**at) for at in range(500))
+    assert {at: puller.total(f"time/~{at}") for at in expected} == {
+        at: 6 * number for at, number in expected.items()
+    }
 
 
 def test_threads_lose_nothing(puller: Puller, handler: ShardHandler) -> None:

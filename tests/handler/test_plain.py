@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.torture_values import HOSTILE
 from shardlog.handler.plain import ROOM, room_left
 from shardlog.handler.shard import Shard, ShardReader
-from shardlog.handler.words import count, erase
+from shardlog.handler.words import count, erase, observe
 
 
 def record(extra: dict[Any, Any] | None, msg: object = "said", *args: object) -> logging.LogRecord:
@@ -62,6 +62,8 @@ LEAVES = st.one_of(
     st.just("a\ud800"),
     st.builds(count, NUMBERS),
     st.builds(count, st.text(max_size=2)),
+    st.builds(observe, NUMBERS),
+    st.builds(observe, st.text(max_size=2)),
     st.just(erase),
     st.builds(object),
     st.lists(st.integers(), max_size=2),
@@ -84,6 +86,7 @@ def test_both_ways_lead_to_the_same_shard(extra: dict[str, Any]) -> None:
         {"a": {"text": "ä", "n": 1, "x": -0.5, "none": None, "yes": True, "there": {}}},
         {"a": {1: {2: "int keys"}}, "b": 3},
         {"a": {"n": count(), "s": count(-0.25), "nan": count(float("nan"))}},
+        {"a": {"t": observe(0.21), "n": observe(-7), "nan": observe(float("nan"))}},
         {"a": {"~": 1, "ok": 2}},
         {"a": 2**63},
         {"a" * 300: 1},
