@@ -163,12 +163,12 @@ class Replica:
 
         Ints add up as ints, floats as integers of 1e-9. O(rows below its literal start).
         """
-        billionths = 0
+        sum_ = 0
         is_float = False
         for value in self._counters(pattern):
             is_float |= isinstance(value, float)
-            billionths += _billionths(value)
-        return billionths / BILLION if is_float else billionths // BILLION
+            sum_ += billionths(value)
+        return sum_ / BILLION if is_float else sum_ // BILLION
 
     def sum(self) -> tuple[int, int]:
         """The sum of all counters of users, in billionths; and by how many it may be off. O(n).
@@ -177,7 +177,7 @@ class Replica:
         """
         total = slack = 0
         for value in self._counters("**"):
-            total += _billionths(value)
+            total += billionths(value)
             if isinstance(value, float):
                 slack += round(math.ulp(value) * BILLION / 2)
         return total, slack
@@ -239,7 +239,8 @@ class Replica:
         return tree
 
 
-def _billionths(value: int | float) -> int:
+def billionths(value: int | float) -> int:
+    """A total that shows, in billionths; exact but for floats so large that they can't say them."""
     if isinstance(value, int):
         return value * BILLION
     fraction, whole = math.modf(value)

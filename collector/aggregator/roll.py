@@ -241,6 +241,7 @@ class Roll:
             known.replaces,
             known.retention,
             known.offset_ns,
+            known.run,
         )
 
     def statuses(self, now_ns: int) -> list[HostStatus]:

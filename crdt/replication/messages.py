@@ -114,7 +114,8 @@ class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     `watermark_ns`: no process on it has anything older that is not sent. `version`: how far the
     replica is known. `lower_bound`: why its counts may be too low, "" if they are not. `replaces`:
     replicas of the host that were lost, and for which this one goes on. `retention`: a hash of its
-    table. `offset_ns`: its clock less that of the node, as far as heartbeats tell.
+    table. `offset_ns`: its clock less that of the node, as far as heartbeats tell. `run`: the run of
+    its collector in which it is known.
     """
 
     host: str
@@ -127,6 +128,7 @@ class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     replaces: list[str] = []
     retention: str = ""
     offset_ns: int = 0
+    run: str = ""
 
 
 class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
