@@ -29,6 +29,7 @@ COMMANDS = {
     "aggregate": "shardlog.cli.aggregate",
     "get": "shardlog.cli.get",
     "total": "shardlog.cli.total",
+    "rates": "shardlog.cli.rates",
     "watch": "shardlog.cli.watch",
     "blades": "shardlog.cli.blades",
     "errors": "shardlog.cli.errors",

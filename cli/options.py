@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 import msgspec
@@ -31,8 +31,13 @@ from shardlog.crdt.config import (
 from shardlog.crdt.endpoint import AGGREGATOR_SERVE
 from shardlog.crdt.errors import ConfigError
 
+if TYPE_CHECKING:
+    from shardlog.monitor.derived import Expression
+
 RETENTION = "shardlog.retention"
 """Where click's context keeps the file's table [retention], which has no flags."""
+DERIVED = "shardlog.derived"
+"""The same of [derived], its expressions parsed."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -46,7 +51,26 @@ def load_config(path: str | None, environ: Mapping[str, str]) -> Config:
         ConfigError: the file cannot be read, or says something that is not in the configuration.
     """
     path = path or environ.get(CONFIG_VARIABLE)
-    return override(_read(path) if path else Config(), environ)
+    config = override(_read(path) if path else Config(), environ)
+    parse_derived(config)
+    return config
+
+
+def parse_derived(config: Config) -> dict[str, Expression]:
+    """The expressions of [derived].
+
+    Raises:
+        ConfigError: one of them is none.
+    """
+    found: dict[str, Expression] = {}
+    for name, text in config.derived.items():
+        from shardlog.monitor.derived import Expression  # only who derives loads it
+
+        try:
+            found[name] = Expression(text)
+        except ConfigError as error:
+            raise ConfigError(f"[derived] {name}: {error}") from error
+    return found
 
 
 def config_option(table: str) -> Callable[[F], F]:
@@ -55,6 +79,7 @@ def config_option(table: str) -> Callable[[F], F]:
     def take(context: click.Context, _: click.Parameter, path: str | None) -> None:
         config = load_config(path, os.environ)
         context.meta[RETENTION] = config.retention
+        context.meta[DERIVED] = parse_derived(config)
         settings = msgspec.structs.asdict(getattr(config, table))
         names = {flag: option.name for option in context.command.params for flag in option.opts}
         context.default_map = {

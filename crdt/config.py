@@ -19,6 +19,7 @@
     [monitor]    connect = "tcp://127.0.0.1:7410"                   SHARDLOG_CONNECT
                  expected = ["scraper-1", "spotter-1"]
     [retention]  "intents/*" = "24h"
+    [derived]    "items per try" = "item_collected / tries"
 
 A key is its flag with `_`. None, or an empty list, stands for what nobody has said: each command
 has its own default. A variable concerns all tables that have its key; an empty one counts as unset.
@@ -100,6 +101,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     aggregate: AggregateConfig = AggregateConfig()
     monitor: MonitorConfig = MonitorConfig()
     retention: dict[str, str] = {}
+    derived: dict[str, str] = {}
 
 
 def parse_config(text: str, where: str) -> Config:
@@ -137,11 +139,11 @@ def override(config: Config, environ: Mapping[str, str]) -> Config:
     tables: dict[str, Any] = {}
     for name in config.__struct_fields__:
         table = getattr(config, name)
-        if isinstance(table, dict):  # the keys of [retention] are patterns
+        if isinstance(table, dict):  # its keys are patterns, or names
             continue
         own = {key: value for key, value in said.items() if key in table.__struct_fields__}
         tables[name] = msgspec.structs.replace(table, **own)
-    return Config(**tables, retention=config.retention)
+    return Config(**tables, retention=config.retention, derived=config.derived)
 
 
 def _parse_table(name: str, kind: Any, found: Any, where: str) -> Any:
@@ -150,6 +152,8 @@ def _parse_table(name: str, kind: Any, found: Any, where: str) -> Any:
     table = cast("dict[str, Any]", found)
     if name == "retention":
         return _parse_retention(table, where)
+    if name == "derived":
+        return _parse_derived(table, where)
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     _refuse_unknown(table, types, f"{where}: [{name}] has no key", "keys")
     for key in ("to", "peer"):
@@ -171,6 +175,13 @@ def _parse_retention(table: dict[str, Any], where: str) -> dict[str, str]:
             Retention({pattern: str(duration)})
         except ConfigError as error:
             raise ConfigError(f"{where}: [retention] {error}") from error
+    return table
+
+
+def _parse_derived(table: dict[str, Any], where: str) -> dict[str, str]:
+    for name, expression in table.items():
+        if not isinstance(expression, str):
+            raise ConfigError(f"{where}: [derived] {name} is a string, not {expression!r}")
     return table
 
 

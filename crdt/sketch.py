@@ -11,14 +11,15 @@ sent and merged. What is observed at a path is counted at one of its keys, `~K`,
 counted: exactly, whatever is repeated, lost or restarted, and it is erased and forgotten as such.
 
     K = 0                        less than 1e-9 away from zero, which is what counters can tell
-    K = log_gamma(x) + OFFSET    rounded up: the bucket of x; a negative number has that of -x, as -K
+    K = log_gamma(x) + OFFSET    rounded up: the bucket of x; for a negative x that of -x, as -K
 
-With `a` = 1 % a power of ten has 115 buckets, all numbers up to 2**53 have 2,874; a path has no more
-keys than that, or than were observed. The mapping, and which number is said for a bucket, are those
-of the library `ddsketch` (`LogarithmicMapping`), a test compares them: a blade does not load it.
+With `a` = 1 % a power of ten has 115 buckets, and all numbers up to 2**53 have 2,874: a path has no
+more keys than twice that, or than were observed. The mapping, and which number is said for a
+bucket, are those of the library `ddsketch` (`LogarithmicMapping`); a test compares them, so that no
+blade has to load it.
 
-Known anomalies. The greatest and the least number are known as their buckets, within 1 %. A key `~7`
-that a shard names itself is a bucket to all who read.
+Known anomalies. The greatest and the least number are known as their buckets, within 1 %. A key
+`~7` that a shard names itself is a bucket to all who read.
 """
 
 from __future__ import annotations

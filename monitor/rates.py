@@ -24,10 +24,10 @@ A window begins at a multiple of a tenth of its length, and so is up to a tenth 
 called; the rate is over the time that it really has. For each tenth of each window it is kept what
 the counters that moved in it had before. What stands still costs its total; what moves, 44 numbers.
 
-Known anomalies. A host that is silent for less than 1.5 heartbeats and has not begun another run is
-not noticed: what it did not tell meanwhile shows in the next window of 1 s. A counter that is erased
-and counts on within one flush goes down, which a count below zero does too: its rate is negative.
-A host that joins is a gap, though it may have counted nothing before.
+Known anomalies. A host that is silent for less than 1.5 heartbeats, in the same run, is not missed:
+what it did not tell meanwhile shows in the next window of 1 s. A counter that is erased and counts
+on within one flush goes down, which a count below zero does too: its rate is negative. A host that
+joins is a gap, though it may have counted nothing before.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ class Look(NamedTuple):
     distributions: list[Distribution]
     doubts: list[str]
     """Why some of it is unknown, or not all; one line each."""
+    is_known: bool
+    """Whether it has been looked at for long enough to know a window, and nothing is in doubt."""
 
 
 class Fold:
@@ -240,7 +242,7 @@ class Rates:
 
     @property
     def seconds(self) -> float:
-        """For how long it has been looked at, without what is not known yet."""
+        """For how long it has been looked at, up to the last heartbeat."""
         return 0.0 if self._begin_ns is None else (self._end_ns - self._begin_ns) / SECOND
 
     def take(self, event: Event) -> None:
@@ -300,7 +302,12 @@ class Rates:
         seconds = tuple((self._end_ns - begin_ns) / SECOND for begin_ns, *_ in windows)
         found = [_distribution(path, held) for path, held in buckets.items()]
         return Look(
-            self._end_ns, seconds, rates, [d for d in found if d is not None], [*self._doubts()]
+            self._end_ns,
+            seconds,
+            rates,
+            [distribution for distribution in found if distribution is not None],
+            [*self._doubts()],
+            self._is_shown(windows[0][0]),
         )
 
     def _is_shown(self, begin_ns: int) -> bool:

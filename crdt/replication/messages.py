@@ -114,7 +114,7 @@ class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     `watermark_ns`: no process on it has anything older that is not sent. `version`: how far the
     replica is known. `lower_bound`: why its counts may be too low, "" if they are not. `replaces`:
     replicas of the host that were lost, and for which this one goes on. `retention`: a hash of its
-    table. `offset_ns`: its clock less that of the node, as far as heartbeats tell. `run`: the run of
+    table. `offset_ns`: its clock less that of the node, as far as heartbeats tell. `run`: that of
     its collector in which it is known.
     """
 

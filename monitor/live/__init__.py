@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         sometimes,
     )
     from shardlog.monitor.live.verdict import Verdict
-    from shardlog.monitor.live.view import above, key_of, plain, said_by, total
+    from shardlog.monitor.live.view import above, key_of, observed, plain, quantile, said_by, total
 
 __all__ = [
     "each",
@@ -52,6 +52,8 @@ __all__ = [
     "above",
     "key_of",
     "total",
+    "quantile",
+    "observed",
     "said_by",
     "plain",
     "Verdict",
@@ -73,6 +75,8 @@ _HOMES = {
     "above": "view",
     "key_of": "view",
     "total": "view",
+    "quantile": "view",
+    "observed": "view",
     "said_by": "view",
     "plain": "view",
     "Verdict": "verdict",

@@ -8,6 +8,7 @@ and the keys below a place are looked at like any other.
     "scraper-1" in i.resolution, for key in i.resolution, len(i.resolution)
     if i.resolution:          whether anything is there
     i.tries.rate(60)          counters are numbers, and know how fast they grew
+    quantile(i.time, 0.99)    of what was observed, and observed(i.time): how often
     key_of(i), above(i), total(i, "resolution/*/tries"), said_by(i, "host"), plain(i)
 
 Every attribute is a key of the state, so a node has no methods; what else it can be asked are
@@ -24,6 +25,7 @@ from shardlog.crdt.delta import COUNTER
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.path import COLLAPSED, RESERVED, key_texts, path_keys
 from shardlog.crdt.process_id import blade_of
+from shardlog.crdt.sketch import bucket_at, quantiles
 from shardlog.monitor.live.world import Cell, Version, World
 
 if TYPE_CHECKING:
@@ -440,6 +442,33 @@ def _total(node: Node, pattern: str) -> int | float:
     glance.cells += cells
     found = [v.value for v in map(glance.version, cells) if v.kind == COUNTER]
     return sum(value for value in found if isinstance(value, int | float))
+
+
+def quantile(node: Node, share: float) -> float:
+    """The number that so many of those observed there are not above, within 1 %; 1 is the greatest.
+
+    Where nothing was observed it has no answer. O(buckets log buckets).
+    """
+    found = quantiles(_held(node, lambda: _buckets(node)), [share])
+    if not found:
+        raise Undefined(path_of(node))
+    return found[0]
+
+
+def observed(node: Node) -> int:
+    """How many numbers were observed there; 0 if none was. O(buckets)."""
+    return sum(_held(node, lambda: _buckets(node)).values())
+
+
+def _buckets(node: Node) -> dict[int, int]:
+    glance = node._glance  # pyright: ignore[reportPrivateUsage]
+    found: dict[int, int] = {}
+    for key in glance.keys(cell_of(node)):
+        at = bucket_at(key)
+        number = None if at is None else glance.see(glance.world.child(cell_of(node), key))
+        if at is not None and isinstance(number, Count):
+            found[at] = max(int(number), 0)
+    return found
 
 
 def _plain(node: Node) -> Any:

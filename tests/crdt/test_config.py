@@ -38,6 +38,9 @@ connect = "tcp://127.0.0.1:7410"
 
 [retention]
 "intents/*" = "7d"
+
+[derived]
+"items per try" = "item_collected / tries"
 """
 
 
@@ -56,6 +59,7 @@ def test_each_key_arrives_in_its_table() -> None:
         aggregate=AggregateConfig(listen="tcp://127.0.0.1:7400", serve="tcp://127.0.0.1:7410"),
         monitor=MonitorConfig(connect="tcp://127.0.0.1:7410"),
         retention={"intents/*": "7d"},
+        derived={"items per try": "item_collected / tries"},
     )
 
 
@@ -74,10 +78,11 @@ def test_nothing_said_is_nothing_set() -> None:
         (
             "[colect]",
             "a.toml: there is no table 'colect'; "
-            "the tables are handler, collect, aggregate, monitor, retention",
+            "the tables are handler, collect, aggregate, monitor, retention, derived",
         ),
         ("collect = 3", "a.toml: collect is a table, write [collect]"),
         ("[collect]\nlisten = 3", "a.toml: [collect] listen is a string, not 3"),
+        ("[derived]\na = 3", "a.toml: [derived] a is a string, not 3"),
         ("[collect]\nto = [3]", "a.toml: [collect] to is a string or a list of strings, not [3]"),
         ("[handler]\nloggers = 'a'", "a.toml: [handler] loggers is a list of strings, not 'a'"),
         ("[collect]\ninsecure = 'no'", "a.toml: [collect] insecure is true or false, not 'no'"),

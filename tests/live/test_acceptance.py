@@ -9,9 +9,11 @@ import pytest
 
 from shardlog.crdt.delta import COUNTER
 from shardlog.crdt.replication.messages import LANES, Changes, Heartbeat, HostStatus, Row
+from shardlog.crdt.sketch import bucket
 from shardlog.monitor.feed import Heard, Moved, Whole
 from shardlog.monitor.live.properties import always, eventually, ladder, rung
 from shardlog.monitor.live.verdict import Verdict
+from shardlog.monitor.live.view import observed, quantile
 from tests.live.run import SECOND, WRITERS, Run, ns
 
 
@@ -286,3 +288,21 @@ def test_all_intents_that_are_owed_are_judged_each_at_its_time() -> None:
         ]
     assert failed == [pytest.approx(11 + n / 1000) for n in range(1000) if n != 500]
     assert run.engine.groups["soon"].counts() == {Verdict.FAIL: 999, Verdict.PASS: 1}
+
+
+def test_quantiles_of_what_was_observed_can_be_asked_for() -> None:
+    """They are judged anew as buckets come and grow; before there are any there is no answer."""
+
+    def fast(i: Any, live: Any) -> Any:
+        yield always(lambda: quantile(i.time, 0.5) < 1, at="arrival")
+        yield eventually(lambda: observed(i.time) == 4, within=10)
+
+    run = Run(("intents/*", fast)).begin()
+    asked(run, 1)
+    assert run.verdict("fast") is Verdict.PENDING
+    run.count(2, f"intents/42/time/~{bucket(0.2)}", 3)
+    assert run.verdict("fast") is Verdict.PENDING
+    run.count(3, f"intents/42/time/~{bucket(70)}", 1)
+    assert run.verdict("fast") is Verdict.HOLDING
+    run.count(4, f"intents/42/time/~{bucket(70)}", 9)
+    assert run.verdict("fast") is Verdict.FAIL

@@ -203,7 +203,9 @@ class Story:
         return changes(**totals)
 
     def truth(self, path: str, begin: int, end: int, hosts: Iterable[str]) -> int:
-        return sum(n for at, h, p, n in self.counted if begin <= at <= end and p == path and h in hosts)
+        return sum(
+            n for at, h, p, n in self.counted if begin <= at <= end and p == path and h in hosts
+        )
 
     def check(self, at: int) -> None:
         look = self.rates.look()
@@ -217,6 +219,7 @@ class Story:
                 most = self.truth(rate.path, begin, at, self.hosts)
                 assert count is None or least <= count <= most, (at, rate)
                 assert count is None or rate.path not in silent, (at, rate)
+
 
 @pytest.mark.parametrize("seed", range(40))
 def test_restarts_and_silence_are_neither_spikes_nor_zeros(seed: int) -> None:
@@ -284,7 +287,10 @@ def test_forgetting_is_no_counting(by: tuple[int, ...] | None) -> None:
     """What moves to `~` makes no rate, in no line; what was counted with it does."""
     fold = Fold("intents/*/tries" if by is not None else "intents/**", by)
     rates = taken(
-        Whole(T, (Changes([], [counter_row("intents/1/tries", 7), counter_row("intents/2/tries", 1)]),)),
+        Whole(
+            T,
+            (Changes([], [counter_row("intents/1/tries", 7), counter_row("intents/2/tries", 1)]),),
+        ),
         Moved(
             T + 11 * SECOND, gone("intents/1/tries", FORGOTTEN, counter_row("intents/~/tries", 9))
         ),
