@@ -21,7 +21,7 @@ from shardlog.monitor.follow import follow
 from shardlog.monitor.rates import SECOND, WINDOWS, Fold, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from rich.console import RenderableType
     from rich.table import Table
@@ -141,7 +141,7 @@ def _print(look: Look, derived: dict[str, Expression], *, shows_all: bool, as_js
 
 
 @contextlib.contextmanager
-def _screen() -> Iterator[Callable[[RenderableType], None]]:
+def _screen() -> Generator[Callable[[RenderableType], None]]:
     """Shows one thing after the other, on a terminal each in the place of the one before."""
     from rich.live import Live
 
@@ -175,12 +175,13 @@ def _tables(look: Look, found: list[Figure], *, shows_all: bool) -> RenderableTy
         for held in observed:
             for name, said in (*zip(WINDOWS, held.windows, strict=True), ("all", held.total)):
                 if said is not None and said.count:
-                    _row(table, held.path, name, *map(_text, said[1:]), f"{said.count:,}")
+                    numbers = (said.p50, said.p90, said.p99, said.max)
+                    _row(table, held.path, name, *map(_text, numbers), f"{said.count:,}")
         shown.append(table)
-    figures_ = [figure for figure in found if figure.moves or shows_all]
-    if figures_:
+    derived = [figure for figure in found if figure.moves or shows_all]
+    if derived:
         table = _table("derived", "", *WINDOWS, "in all")
-        for figure in figures_:
+        for figure in derived:
             _row(table, figure.path, figure.name, *map(_text, (*figure.windows, figure.total)))
         shown.append(table)
     still = len(look.rates) + len(look.distributions) - len(rates) - len(observed)

@@ -26,7 +26,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from shardlog.crdt.counter import COUNT_MAX
 
@@ -44,7 +46,7 @@ OFFSET = 1 - math.ceil(math.log(LEAST, 2) * _PER_DOUBLING)
 _KEY = re.compile(r"~(0|-?[1-9][0-9]{0,3})")
 
 
-class Summary(NamedTuple):
+class Summary(msgspec.Struct, frozen=True, gc=False):
     """What is said of a distribution: how many numbers, exactly; the others within ACCURACY."""
 
     count: int

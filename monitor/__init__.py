@@ -9,6 +9,7 @@ General layout:
 - `replica`    what shows: rows by path; `change` what is told of them, `watch` to whom, how fast
 - `views`      state -> rows of tables; `document` state -> what JSON can say
 - `presence`   who is there, and how they are
+- `rates`      how fast counters rise; `derived`: figures that follow from them
 - `balance`    whether what shows is what was counted
 - `live`       recordings of what happened
 

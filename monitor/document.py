@@ -18,6 +18,8 @@ import base64
 import math
 from typing import TYPE_CHECKING, Any, cast
 
+from msgspec.structs import asdict
+
 from shardlog.crdt.path import path_text
 from shardlog.crdt.sketch import bucket_at, summary
 from shardlog.monitor.change import ABSENT
@@ -50,7 +52,7 @@ def document(value: Any) -> Any:
         if said is None:
             return {_key(key, tree): document(below) for key, below in tree.items()}
         rest = {key: below for key, below in tree.items() if bucket_at(key) not in buckets}
-        return {**document(rest), "$observed": said._asdict()}
+        return {**document(rest), "$observed": asdict(said)}
     if isinstance(value, list):
         return [document(item) for item in cast("list[object]", value)]
     if isinstance(value, bytes):
@@ -105,9 +107,9 @@ def rates_document(look: Look, figures: Iterable[Figure], *, shows_all: bool) ->
     distributions = [
         {
             "path": held.path,
-            "total": held.total._asdict(),
+            "total": asdict(held.total),
             **{
-                name: None if said is None else said._asdict()
+                name: None if said is None else asdict(said)
                 for name, said in zip(windows, held.windows, strict=True)
             },
         }

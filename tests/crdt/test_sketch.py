@@ -6,8 +6,8 @@ import math
 from collections import Counter
 
 import pytest
-from ddsketch import DDSketch  # type: ignore[import-untyped]
-from ddsketch.mapping import LogarithmicMapping  # type: ignore[import-untyped]
+from ddsketch import DDSketch
+from ddsketch.mapping import LogarithmicMapping
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +16,7 @@ from shardlog.crdt.sketch import (
     ACCURACY,
     LEAST,
     OFFSET,
+    Summary,
     bucket,
     bucket_at,
     bucket_key,
@@ -106,4 +107,4 @@ def test_what_is_no_finite_number_has_no_bucket(x: float) -> None:
 def test_negative_counts_do_not_count() -> None:
     """Anybody may count at such a key; it makes no quantile."""
     assert summary({1: -3}) is None
-    assert summary({1: -3, bucket(2): 2}) == (2, *[number(bucket(2))] * 4)
+    assert summary({1: -3, bucket(2): 2}) == Summary(2, *[number(bucket(2))] * 4)

@@ -21,7 +21,8 @@ def test_counts_are_values() -> None:
     assert count(1) != count(2)
     assert len({count(3), count(3)}) == 1
     assert repr(count(-0.5)) == "count(-0.5)"
-    assert observe(2) == observe(2) != count(2)
+    assert observe(2) == observe(2)
+    assert observe(2) != observe(3)
     assert repr(observe(-0.5)) == "observe(-0.5)"
 
 

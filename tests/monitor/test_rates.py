@@ -137,11 +137,11 @@ class Story:
         self.rng = random.Random(seed)
         self.rates = Rates(Fold("**"))
         self.counted: list[tuple[int, str, str, int]] = []
-        self.hosts = ("h", "i")
+        self.hosts: tuple[str, ...] = ("h", "i")
         self.paths = {"h": ("shared", "own/h"), "i": ("shared", "own/i")}
-        self.runs = dict.fromkeys(self.hosts, 1)
+        self.runs: dict[str, int] = dict.fromkeys(self.hosts, 1)
         self.told: dict[tuple[str, str], int] = {}
-        self.heard = dict.fromkeys(self.hosts, 0)
+        self.heard: dict[str, int] = dict.fromkeys(self.hosts, 0)
         self.is_away: dict[str, int] = {}
         """Until when."""
         self.hands_over: dict[str, int] = {}
@@ -334,6 +334,37 @@ def test_erase_is_no_counting_down(kind: int) -> None:
     )
 
     assert counts(rates.look(), "n")[:2] == (3, 3)
+
+
+def test_line_that_comes_back_begins_anew() -> None:
+    """Nothing that it had counted before is compared with what it counts now."""
+    rates = taken(
+        Whole(T, (changes(n=100),)),
+        Moved(T + 19 * SECOND, changes(n=150)),
+        beat(T + 20 * SECOND),
+        Moved(T + 20 * SECOND + 500 * MS, changes(n=170)),
+        Moved(T + 20 * SECOND + 600 * MS, gone("n", ERASED)),
+        Moved(T + 20 * SECOND + 700 * MS, changes(n=3)),
+    )
+
+    assert counts(rates.look(), "n")[:2] == (0, 0)
+    rates.take(beat(T + 21 * SECOND))
+    assert counts(rates.look(), "n")[:2] == (3, 3)
+
+
+def test_host_that_joins_brings_no_spike() -> None:
+    """What it had counted before comes at once, in no window that began before."""
+    rates = taken(
+        Whole(T, (changes(n=10),)),
+        beat(T + 1 * SECOND, live("h", T + 1 * SECOND)),
+        Moved(T + 20 * SECOND, changes(n=5010)),
+        beat(T + 20 * SECOND + 1, live("h", T + 20 * SECOND), live("i", T + 20 * SECOND)),
+    )
+
+    assert counts(rates.look(), "n") == (None, None, None, None)
+    rates.take(Moved(T + 24 * SECOND + 500 * MS, changes(n=5012)))
+    rates.take(beat(T + 25 * SECOND, live("h", T + 25 * SECOND), live("i", T + 25 * SECOND)))
+    assert counts(rates.look(), "n") == (2, None, None, None)
 
 
 def test_folded_lines_are_sums() -> None:

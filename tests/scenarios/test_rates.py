@@ -157,7 +157,7 @@ def test_rates_of_the_demo_are_those_of_its_processes(tmp_path: Path) -> None:
         nanos for tally in tallies for path, nanos in tally.items() if path.endswith("/tries")
     )
     looks = [look for look in watched.looks if look.rates and look.rates[0].counts[0] is not None]
-    per_second = [look.rates[0].counts[0] / look.seconds[0] for look in looks]
+    per_second = [(look.rates[0].counts[0] or 0) / look.seconds[0] for look in looks]
     spans = [(b.at_ns - a.at_ns) / SECOND for a, b in pairwise(looks)]
     summed = sum(rate * span for rate, span in zip(per_second[1:], spans, strict=True))
     expected = tried / SECOND - looks[0].rates[0].total
