@@ -6,7 +6,7 @@ The orchestrator's own log is what is expected: an intent that is asked is a tes
     scraper   answered: before rung 1/2 'started'
     module    right_module
     spotter   answered: before rung 2/2 'received'; counts_agree
-    network   answered: before rung 2/2 'received'; sent
+    network   answered: before rung 2/2 'received'; sent; no_new_error_group
 """
 
 from __future__ import annotations
@@ -78,3 +78,16 @@ def counts_agree(intent: Any, live: Any) -> Any:
         assert scraped <= received, f"{scraped} sent, {received} received"
 
     return always(agree, broken_for=3)
+
+
+@each("shardlog/errors/*")
+def no_new_error_group(group: Any, live: Any) -> Any:
+    """Nothing goes wrong but what the site and the spotter are there to do wrong."""
+
+    def known() -> None:
+        sends = group.about.logger == "blade.send"
+        message = str(group.about.message)
+        # A page may break in any way; an item may be refused, and late on a busy machine.
+        assert not sends or "503" in message or "timed out" in message, f"new: {message}"
+
+    return always(known, when=lambda: group.about.message, at="arrival")

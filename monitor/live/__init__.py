@@ -8,7 +8,7 @@ General layout:
 - `properties`  what can be asked for, and how each is judged
 - `declared`    how a file says what it tests; `loading` reads files; `source` what predicates say
 - `engine`      the machine that judges; `instance` what it keeps; `asking` how, `hosts` whom
-- `explain`     why; `report` all at one time
+- `explain`     why, and what went wrong meanwhile (`errors`); `report` all at one time
 - `session`     the thread that tells an engine what happens; `guard` ends predicates in it
 - `eager`       who asks waits, and gets an answer or an error: so does `pytest_plugin`
 - `recording`   what happened, in files; `replay` and `serve` tell it again

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 from shardlog.crdt.path import RESERVED, is_within
 from shardlog.monitor.feed import Doubt, Heard, Moved, Whole
 from shardlog.monitor.live.asking import Asking, Builder, Raised, Unguarded
+from shardlog.monitor.live.errors import errors_of
 from shardlog.monitor.live.hosts import Hosts, names_at
 from shardlog.monitor.live.instance import (
     ARRIVAL,
@@ -194,7 +195,8 @@ class Engine:
         hosts = self.hosts
         known = [hosts.known[name] for name in hosts.concerned_by(instance)]
         told = [(host.host, host.status, host.watermark_ns) for host in known]
-        blades = {b: s for cell in places for b in names_at(cell) if (s := hosts.presence(b))}
+        names = dict.fromkeys(name for cell in places for name in names_at(cell))
+        blades = {name: status for name in names if (status := hosts.presence(name))}
         return Evidence(
             self.now_ns,
             at_ns,
@@ -206,6 +208,7 @@ class Engine:
             tuple((cell.path, alive_keys(cell)) for cell in keys_of),
             tuple(told),
             tuple(sorted(blades.items())),
+            errors_of(self.world, blades, instance.born_ns),
         )
 
     def check_invariants(self) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SECOND = 10**9
 LOOKED_MAX = 12
 TEXT_MAX = 60
+ERRORS_MAX = 3
 HOSTS_MAX = 3
 
 
@@ -58,7 +59,7 @@ def explain(engine: Engine, instance: Instance) -> list[str]:
     lines += [f"  {line}" for line in _owed(instance, at)]
     lines += [f"  {line}" for line in _flaps(instance, at)]
     lines += [f"  {line}" for line in _timeline(instance, at, evidence)]
-    lines += [f"  {line}" for line in _context(evidence)]
+    lines += [f"  {line}" for line in _context(instance, evidence)]
     lines += [f"  {line}" for line in _others(engine.groups[instance.test.name], instance)]
     lines += [f"  {line}" for line in _certainty(instance, evidence)]
     return lines
@@ -127,9 +128,15 @@ def _timeline(instance: Instance, at: int, evidence: Evidence) -> Iterator[str]:
         yield f"T+{at_s:7.2f}  {blade_of(writer) or '-':12} {says}"
 
 
-def _context(evidence: Evidence) -> Iterator[str]:
+def _context(instance: Instance, evidence: Evidence) -> Iterator[str]:
     if evidence.blades:
         yield "blades     " + ", ".join(f"{blade} {status}" for blade, status in evidence.blades)
+    for number, errors in enumerate(evidence.errors[:ERRORS_MAX]):
+        last_s = (errors.last_ns - instance.born_ns) / SECOND
+        says = f"E{errors.group} {_cut(errors.message)}: {errors.number} on {errors.blade}"
+        yield ("errors     " if number == 0 else "           ") + f"{says}, last T+{last_s:.1f} s"
+    if (more := len(evidence.errors) - ERRORS_MAX) > 0:
+        yield f"           and {more} more groups, see `shardlog errors`"
 
 
 def _others(group: Group, instance: Instance) -> Iterator[str]:
@@ -190,9 +197,12 @@ def _told(instance: Instance, watermark_ns: int) -> str:
 def _text(version: Version) -> str:
     if not version.shows:
         return "absent"
-    text = repr(version.value)
-    text = text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 3] + "..."
+    text = _cut(repr(version.value))
     return f"{text} (count)" if version.kind == COUNTER else text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 3] + "..."
 
 
 def _seconds(seconds: float) -> str:

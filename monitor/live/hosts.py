@@ -160,11 +160,14 @@ def _word(cell: Cell[Instance], key: str) -> str:
 
 
 def names_at(cell: Cell[Instance]) -> Iterator[str]:
-    """What may be the name of a blade, at a place."""
-    if isinstance(cell.key, str):
-        yield cell.key
+    """What may be the name of a blade, at a place and in its path. O(depth)."""
     if isinstance(cell.version.value, str):
         yield cell.version.value
+    place: Cell[Instance] | None = cell
+    while place is not None:
+        if isinstance(place.key, str):
+            yield place.key
+        place = place.above
 
 
 def _why_bad(host: HostStatus) -> str:

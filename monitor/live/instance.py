@@ -13,6 +13,7 @@ from shardlog.monitor.live.world import Cell, Version
 if TYPE_CHECKING:
     from shardlog.crdt.path import Key
     from shardlog.monitor.live.declared import Test
+    from shardlog.monitor.live.errors import Errors
     from shardlog.monitor.live.properties import Moment
 
 STEPS_MAX = 16
@@ -45,6 +46,8 @@ class Evidence(NamedTuple):
     """Of the hosts that it has to do with: name, status, and up to when they have told all."""
     blades: tuple[tuple[str, str], ...]
     """Of the blades that are named there: name and presence."""
+    errors: tuple[Errors, ...]
+    """What went wrong with these since it began, the most frequent first."""
 
 
 class Transition(NamedTuple):

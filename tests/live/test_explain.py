@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shardlog.monitor.live.properties import always, expect, ladder, rung
-from tests.live.run import Run
+from shardlog.monitor.live.properties import always, eventually, expect, ladder, rung
+from tests.live.run import Run, ns
 
 
 def test_a_rung_is_explained_by_what_it_asks_for() -> None:
@@ -65,3 +65,30 @@ def test_the_whole_is_not_explained_by_who_is_there() -> None:
     assert "shardlog" not in said
     assert "counts as having been there" not in said
     assert "there FAIL: not within 5 s: a is absent" in said
+
+
+def test_what_went_wrong_with_who_is_named_is_said_if_it_was_since() -> None:
+    """By group, with how often; neither what went wrong before, nor with others."""
+
+    def sent(work: Any, live: Any) -> Any:
+        return eventually(lambda: work.sent, within=5)
+
+    run = Run(("work/*", sent)).begin()
+    for blade in ("scraper-1", "spotter-1"):
+        run.write(0, f"shardlog/presence/{blade}/p/status", "up")
+        run.write(0, f"shardlog/presence/{blade}/p/host", "node-1")
+    for group, blade, at_s in (
+        ("aaaaaaaaaa", "scraper-1", 3),
+        ("bbbbbbbbbb", "scraper-1", 0.5),
+        ("cccccccccc", "spotter-1", 3),
+    ):
+        top = f"shardlog/errors/{group}"
+        run.write(at_s, f"{top}/about/message", f"refused by {group[0]}")
+        run.count(at_s, f"{top}/count/node-1/{blade}", 7)
+        run.write(at_s, f"{top}/last/node-1/{blade}", ns(at_s))
+    run.write(1, "work/scraper-1/collected", 3).pass_time(9)
+    lines = run.explanation("sent", "work/scraper-1").split("\n")
+    assert "  blades     scraper-1 up" in lines
+    assert [line for line in lines if " E" in line] == [
+        "  errors     Eaaaaaa refused by a: 7 on scraper-1, last T+2.0 s"
+    ]

@@ -211,7 +211,11 @@ SENTENCES = {
     },
     "scraper": {"answered": "stuck before rung 1/2 'started', 5 s after it was asked for"},
     "module": {"right_module": "not within 3 s"},
-    "network": {"answered": NOT_RECEIVED, "sent": "not within 5 s"},
+    "network": {
+        "answered": NOT_RECEIVED,
+        "sent": "not within 5 s",
+        "no_new_error_group": "broken: new",
+    },
 }
 """Which live tests fail when this is broken, and what they say; all others pass."""
 
@@ -242,6 +246,7 @@ def broken(folder: Path, name: str) -> Generator[Callable[[], list[Record]]]:
 def said_by(test: dict[str, Any]) -> str:
     """What the worst instance of a live test says, numbers left out."""
     headline = test["instances"][0]["explanation"][0].partition(" FAIL: ")[2]
+    headline = re.sub(r"^broken.*: new: .*", "broken: new", headline)
     return re.sub(r"after it held .* s: [0-9]+", "... some", headline)
 
 
