@@ -73,7 +73,7 @@ def test_nothing_said_is_nothing_set() -> None:
     [
         (
             "[monitor]\nconect = 'x'",
-            "a.toml: [monitor] has no key 'conect'; the keys are connect",
+            "a.toml: [monitor] has no key 'conect'; the keys are connect, expected",
         ),
         (
             "[colect]",
