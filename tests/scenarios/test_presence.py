@@ -241,11 +241,12 @@ def test_lost_collector_is_stale_and_so_is_what_it_told() -> None:
     """kill -9 of one of two: its row and its processes' say since when; all is well on return."""
     with blades("node-1", "node-2") as (cluster, replica, there):
         there.start("scraper", WAIT)
-        cluster.collectors["node-1"].kill()
 
         def status(name: str) -> list[str]:
             return [node["status"] for node in replica.nodes() if node["node"] == name]
 
+        eventually(lambda: status(cluster.url) == ["live"])  # it has just started itself
+        cluster.collectors["node-1"].kill()
         eventually(lambda: status("node-1") == ["stale"])
         there.shows("scraper", "up", "collector node-1 not heard since ")
         assert status("node-2") == ["live"]
