@@ -357,6 +357,12 @@ SLIPS = [
         "            if False:",
     ),
     Mutant(
+        "a floor is passed down as newer than it is",
+        "collector.aggregator.downwards",
+        "Erase(path, floor.stamp, len(message.writers))",
+        "Erase(path, floor.stamp + 1, len(message.writers))",
+    ),
+    Mutant(
         "floors stay at home",
         "crdt.state",
         "                erases.append(erase)\n",

@@ -143,7 +143,7 @@ class Truth:
         self.counted: dict[str, int] = {}
         """By family of paths."""
         self.marks: list[Mark] = []
-        """All registers and floors that were let in and stored."""
+        """All registers and floors that were let in and stored, by whoever heard of them."""
         self.said: set[tuple[str, int, str]] = set()
         """The path, stamp and writer of all that were let in."""
         self.has_stepped = False
@@ -154,6 +154,7 @@ class Truth:
         self._owners: dict[str, Owner] = {}
         self._stored_owners: dict[str, Owner] = {}
         self._unsaved: dict[str, list[tuple[Report, list[Mark], bool]]] = {}
+        self._unsaved_floors: dict[str, list[Mark]] = {}
         self.has_lost_aggregator = False
         """Whether one died that remembers nothing: what it alone had of a lost store is lost."""
         self._in_memory: set[str] = set()
@@ -194,6 +195,7 @@ class Truth:
         self._in_memory.discard(collector.name)
         if collector.name in self._owners:
             self._stored_owners[collector.name] = self._owners[collector.name].copy()
+        self.marks += self._unsaved_floors.pop(collector.name, ())
         for report, marks, in_line in self._unsaved.pop(collector.name, ()):
             process = self.processes[report.process]
             process.stored_line = process.line
@@ -219,14 +221,24 @@ class Truth:
         self._stored_owners.pop(collector.name, None)
 
     def pass_down(self, collector: Collector, message: PassDown) -> None:
-        """A parent passes down floors: a collector merges those that concern what it has."""
-        if self.layout.erases:
-            for floor in message.floors:
-                if collector.machine.state.at_and_below(floor.path):
-                    self._owners.setdefault(collector.name, Owner()).floor(floor.path, floor.stamp)
+        """A parent passes down floors: a collector merges those that concern what it has.
+
+        Somebody said them; but where a register was told that is stored nowhere, as its process and
+        its collector died, this may be all that is left of it.
+        """
+        for floor in message.floors:
+            mark = Mark(floor.path, floor.stamp, message.writers[floor.writer], None)
+            if not mark.path.startswith("shardlog") and mark[:3] not in self.said:
+                raise Violation(f"I3: {collector.name} is passed {mark}, which nobody said")
+            if not collector.machine.state.at_and_below(mark.path):
+                continue
+            self._unsaved_floors.setdefault(collector.name, []).append(mark)
+            if self.layout.erases:
+                self._owners.setdefault(collector.name, Owner()).floor(mark.path, mark.stamp)
 
     def died(self, collector: Collector) -> None:
         """What was not stored is lost; what was shown of it too."""
+        self._unsaved_floors.pop(collector.name, None)
         for report, _, _ in self._unsaved.pop(collector.name, ()):
             process = self.processes[report.process]
             process.line = process.stored_line
