@@ -23,7 +23,7 @@ from shardlog.crdt.process_id import blade_of
 from shardlog.monitor.views import iso_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from shardlog.crdt.path import Key, Keys
     from shardlog.crdt.replication.messages import Heartbeat, HostStatus
@@ -39,6 +39,8 @@ WORDS_CHARACTERS_MAX = 120
 """How much of its last words a remark has."""
 THERE = ("up", "busy", "late")
 """The statuses of a process that does what it should, as far as is known."""
+STATUSES = (*THERE, "silent", "bye", "lost")
+"""Those of a process, the best first."""
 
 
 class Task(TypedDict):
@@ -205,6 +207,28 @@ def nodes(
     return found
 
 
+def status_of(said: Callable[[str], object]) -> str | None:
+    """What is said of a process comes to; None: nothing is. `said` reads its record. O(1)."""
+    status = said("status")
+    if status != "up":
+        return status if isinstance(status, str) else None
+    silence = said("silence")
+    if silence in ("stopped", "silent"):
+        return "silent"
+    if silence == "late":
+        return "late"
+    match said("busy"):
+        case [str(), int(), int(), bool() as is_late]:
+            return "late" if is_late else "busy"
+        case _:
+            return "up"
+
+
+def best_status(found: Collection[str | None]) -> str | None:
+    """Of the statuses of a blade's processes the best, None if there is none."""
+    return next((status for status in STATUSES if status in found), None)
+
+
 def remark(row: Blade) -> str:
     """What is to be said of a process beside its status, in one line; "" if nothing is. O(1).
 
@@ -259,7 +283,7 @@ def _row(
     words, spoke_ns = _words(blade, process, said, shown)
     collector = _collector(said)
     host = hosts.get(collector or "")
-    status = _status(said)
+    status = status_of(lambda key: _value(said, key))
     is_over = status in ("bye", "lost")
     if not is_over:
         code, signal = None, None
@@ -313,22 +337,6 @@ def _never_seen(blade: str) -> Blade:
         "offset_ns": None,
         "unheard_since": None,
     }
-
-
-def _status(said: Mapping[Key, Shown]) -> str | None:
-    status = _text(said, "status")
-    if status != "up":
-        return status
-    silence = _value(said, "silence")
-    if silence in ("stopped", "silent"):
-        return "silent"
-    if silence == "late":
-        return "late"
-    match _value(said, "busy"):
-        case [str(), int(), int(), bool() as is_late]:
-            return "late" if is_late else "busy"
-        case _:
-            return "up"
 
 
 def _exit(said: Mapping[Key, Shown]) -> tuple[int | None, str | None, str | None]:

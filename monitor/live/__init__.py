@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         sometimes,
     )
     from shardlog.monitor.live.verdict import Verdict
-    from shardlog.monitor.live.view import above, key_of, observed, plain, quantile, said_by, total
+    from shardlog.monitor.live.view import above, key_of, plain, quantile, said_by, total
 
 __all__ = [
     "each",
@@ -53,7 +53,6 @@ __all__ = [
     "key_of",
     "total",
     "quantile",
-    "observed",
     "said_by",
     "plain",
     "Verdict",
@@ -76,7 +75,6 @@ _HOMES = {
     "key_of": "view",
     "total": "view",
     "quantile": "view",
-    "observed": "view",
     "said_by": "view",
     "plain": "view",
     "Verdict": "verdict",

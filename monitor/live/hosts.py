@@ -11,11 +11,12 @@ no host.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shardlog.crdt.path import RESERVED
 from shardlog.crdt.process_id import host_of
-from shardlog.monitor.live.view import best_status
+from shardlog.monitor.presence import best_status, status_of
 from shardlog.monitor.views import iso_utc
 
 if TYPE_CHECKING:
@@ -102,11 +103,10 @@ class Hosts:
         return known
 
     def presence(self, blade: str) -> str | None:
-        """Whether a blade is "up", "bye" or "lost", None if it never was there. O(processes)."""
+        """As `Live.presence`, of now. O(processes)."""
         there = self._world.known((RESERVED, "presence", blade))
         processes = () if there is None else (there.below or {}).values()
-        found = [(process.below or {}).get("status") for process in processes]
-        return best_status([status.version.value for status in found if status is not None])
+        return best_status([status_of(partial(_said, process)) for process in processes])
 
     def watermark_ns(self, names: Iterable[str]) -> int:
         """Up to when all these hosts have told what they had to tell, 0 if one has not."""
@@ -152,10 +152,15 @@ class Hosts:
         return bool(hosts)
 
 
-def _word(cell: Cell[Instance], key: str) -> str:
-    """The text at a key below a place, "" if there is none."""
+def _said(cell: Cell[Instance], key: str) -> object:
+    """The value at a key below a place, None if there is none."""
     child = (cell.below or {}).get(key)
-    value = None if child is None else child.version.value
+    return None if child is None else child.version.value
+
+
+def _word(cell: Cell[Instance], key: str) -> str:
+    """The text there, "" if there is none."""
+    value = _said(cell, key)
     return value if isinstance(value, str) else ""
 
 

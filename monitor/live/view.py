@@ -8,7 +8,8 @@ and the keys below a place are looked at like any other.
     "scraper-1" in i.resolution, for key in i.resolution, len(i.resolution)
     if i.resolution:          whether anything is there
     i.tries.rate(60)          counters are numbers, and know how fast they grew
-    quantile(i.time, 0.99)    of what was observed, and observed(i.time): how often
+    i.time.p99                of what was observed; so are p50, p90, max and count, and else
+    quantile(i.time, 0.95)
     key_of(i), above(i), total(i, "resolution/*/tries"), said_by(i, "host"), plain(i)
 
 Every attribute is a key of the state, so a node has no methods; what else it can be asked are
@@ -27,14 +28,17 @@ from shardlog.crdt.path import COLLAPSED, RESERVED, key_texts, path_keys
 from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.sketch import bucket_at, quantiles
 from shardlog.monitor.live.world import Cell, Version, World
+from shardlog.monitor.presence import THERE, best_status, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from shardlog.crdt.delta import Value
     from shardlog.crdt.path import Key
 
 SECOND = 10**9
+SUMMARY = {"count": 0.0, "p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+"""What a distribution can be asked for like a key, and which share of it each is."""
 REPR_MAX = 20
 """So many places are shown of a node, in its repr."""
 
@@ -155,7 +159,11 @@ class Node:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self._glance.see(self._glance.world.child(self._cell, name))
+        glance = self._glance
+        child = glance.world.child(self._cell, name)
+        if name in SUMMARY and not glance.is_there(child) and (found := _observed(self)):
+            return sum(found.values()) if name == "count" else quantiles(found, [SUMMARY[name]])[0]
+        return glance.see(child)
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, Node):
@@ -259,32 +267,22 @@ class Live(Node):
     __slots__ = ()
 
     def presence(self, blade: object) -> str | None:
-        """Whether a blade is "up", "bye" or "lost"; of its processes, the best. O(processes).
+        """How a blade is: "up", "busy", "late", "silent", "bye" or "lost", as `blades` shows it.
 
-        None where there was never one of this name.
+        Of its processes, the best; None where there was never one of this name. O(processes).
         """
         if isinstance(blade, Node):
             return None
         glance = self._glance
         there = glance.world.cell((RESERVED, "presence", str(blade)))
-        found = set[object]()
-        for process in glance.keys(there):
-            status = glance.world.child(glance.world.child(there, process), "status")
-            glance.cells.append(status)
-            found.add(glance.version(status).value)
-        return best_status(found)
+        return best_status([_status(glance, there, key) for key in glance.keys(there)])
 
     @property
     def blades(self) -> set[str]:
-        """The names of the blades that are up. O(processes)."""
+        """The names of the blades that are there: up, busy or late. O(processes)."""
         there = self._glance.world.cell((RESERVED, "presence"))
         names = map(str, self._glance.keys(there))
-        return {name for name in names if self.presence(name) == "up"}
-
-
-def best_status(found: Collection[object]) -> str | None:
-    """Of the statuses of a blade's processes the best, None if there is none."""
-    return next((status for status in ("up", "bye", "lost") if status in found), None)
+        return {name for name in names if self.presence(name) in THERE}
 
 
 class Samples:
@@ -307,6 +305,17 @@ class Samples:
         """The total at a time, or the first that is known."""
         earlier = [total for stamp, total in self.at if stamp <= at_ns]
         return earlier[-1] if earlier else self.at[0][1]
+
+
+def _status(glance: Glance, blade: Cell[Any], process: Key) -> str | None:
+    record = glance.world.child(blade, process)
+
+    def said(key: str) -> object:
+        cell = glance.world.child(record, key)
+        glance.cells.append(cell)
+        return glance.version(cell).value
+
+    return status_of(said)
 
 
 class _Counted(Protocol):
@@ -449,15 +458,15 @@ def quantile(node: Node, share: float) -> float:
 
     Where nothing was observed it has no answer. O(buckets log buckets).
     """
-    found = quantiles(_held(node, lambda: _buckets(node)), [share])
+    found = quantiles(_observed(node), [share])
     if not found:
         raise Undefined(path_of(node))
     return found[0]
 
 
-def observed(node: Node) -> int:
-    """How many numbers were observed there; 0 if none was. O(buckets)."""
-    return sum(_held(node, lambda: _buckets(node)).values())
+def _observed(node: Node) -> dict[int, int]:
+    """How often what was observed there, by bucket; empty where nothing was."""
+    return _held(node, lambda: _buckets(node))
 
 
 def _buckets(node: Node) -> dict[int, int]:

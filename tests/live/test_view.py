@@ -14,6 +14,8 @@ from shardlog.crdt.delta import COUNTER, ERASED, FORGOTTEN, REGISTER
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.path import Key, path_text
 from shardlog.crdt.replication.messages import Changes, Row
+from shardlog.crdt.sketch import bucket
+from shardlog.crdt.sketch import number as number_of
 from shardlog.monitor.feed import Moved, Whole
 from shardlog.monitor.live.properties import always, eventually, sometimes
 from shardlog.monitor.live.view import (
@@ -248,6 +250,39 @@ def test_presence_is_the_best_of_a_blades_processes() -> None:
     assert live.blades == {"a"}
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "is_there"),
+    [
+        ({"busy": ["index", 1, 2, False]}, "busy", True),
+        ({"busy": ["index", 1, 2, True]}, "late", True),
+        ({"silence": "late"}, "late", True),
+        ({"silence": "silent"}, "silent", False),
+        ({"silence": "stopped", "busy": ["index", 1, 2, False]}, "silent", False),
+        ({"status": "lost", "silence": "silent", "busy": ["index", 1, 2, True]}, "lost", False),
+    ],
+)
+def test_presence_is_what_blades_says(said: dict[str, Value], status: str, is_there: bool) -> None:
+    """A blade at a long task is there; one that has been stopped is not."""
+    record = {"status": "up", **said}
+    live = seen(**{f"shardlog__presence__a__p__{key}": value for key, value in record.items()})
+    assert live.presence("a") == status
+    assert live.blades == ({"a"} if is_there else set())
+
+
+def test_what_was_observed_is_asked_for_like_keys() -> None:
+    """Where there are such keys it is these."""
+    slow, fast = f"~{bucket(70)}", f"~{bucket(0.2)}"
+    live = seen(**{f"n_a__{fast}": 98, f"n_a__{slow}": 2, "b__count": 7, f"b__n_{fast}": 1})
+    said = live["n_a"]
+    assert (said.count, said.p50, said.p90) == (100, number_of(bucket(0.2)), number_of(bucket(0.2)))
+    assert (said.p99, said.max) == (number_of(bucket(70)), number_of(bucket(70)))
+    assert live.b.count == 7
+    assert not live.b.p50
+    assert not live.nothing.count
+    with pytest.raises(Undefined):
+        bool(live.nothing.p99 > 1)
+
+
 def test_counters_know_how_fast_they_grew() -> None:
     """By what was counted since somebody asked, also when nothing comes any more."""
 
@@ -307,7 +342,8 @@ def _looks(live: Live, what: str, keys: tuple[Key, ...]) -> object:
     last = keys[-1]
     match what:
         case "value":
-            return repr(node[last])
+            value = node[last]
+            return "a node" if isinstance(value, Node) else repr(value)  # its repr is no look
         case "is":
             return bool(node[last])
         case "in":
@@ -349,7 +385,17 @@ def predicate(live: Live, looks: list[Look], bits: int) -> bool:
 
 
 PLACES = st.lists(st.sampled_from(KEYS), min_size=1, max_size=3).map(tuple)
-PRESENCE = [f"shardlog/presence/{blade}/p{n}/status" for blade in HOSTS for n in (1, 2)]
+PRESENCE = [
+    f"shardlog/presence/{blade}/p{n}/{key}"
+    for blade in HOSTS
+    for n in (1, 2)
+    for key in ("status", "status", "busy", "silence")
+]
+SAID: dict[str, list[Value]] = {
+    "status": ["up", "lost", "bye"],
+    "busy": [["index", 1, 2, False], ["index", 1, 2, True], 3],
+    "silence": ["late", "silent", ""],
+}
 WHAT = ["value", "is", "in", "keys", "deep", "total", "totals", "said", "presence", "blades", "<"]
 LOOKS = st.lists(st.tuples(st.sampled_from(WHAT), PLACES), min_size=1, max_size=4)
 VALUES: list[Value] = [1, 5, "x", {}, [1]]
@@ -359,7 +405,7 @@ def _row(path: str, kind: Literal[0, 1, 2, 3], value: Value, writer: int) -> Row
     if kind == COUNTER:
         value, writer = len(path) + writer, -1
     if path in PRESENCE and kind == REGISTER:
-        value = ["up", "lost", "bye"][writer]
+        value = SAID[path.rpartition("/")[2]][writer]
     return Row(path, kind, value if kind < ERASED else None, 0, writer)
 
 
