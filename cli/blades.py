@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ from shardlog.cli.options import connect_option, json_option
 from shardlog.cli.output import echo_json, printable
 from shardlog.monitor import connect
 from shardlog.monitor.presence import events, missing, node_remark, remark, states
-from shardlog.monitor.views import clock_remark, iso_utc
+from shardlog.monitor.views import age, clock_remark, iso_utc
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,8 +33,6 @@ STYLES = {
     "stale": "bold red",
     "never seen": "bold red",
 }
-PIPE_WIDTH = 200
-"""Where there is no terminal, rows are not to be wrapped at 80 characters."""
 LOOK_SECONDS = 0.5
 
 
@@ -52,7 +51,8 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
     """Print which processes there are, and how they are.
 
     up; busy with a long task that it declared; late, with that task, or without a word for 3 s;
-    silent for 10 s, or stopped; bye or lost, with exit code or signal where it is known.
+    silent for 10 s, or stopped; bye or lost, with exit code or signal where it is known. How long
+    ago it started is its age; heard is how long ago it was.
 
     Exit 1 if a blade that is expected is not there, or is silent; 3 if it may be on a host that is
     not heard.
@@ -105,8 +105,9 @@ def _echo(event: Event, *, as_json: bool) -> None:
 
 
 def _table(rows: list[Blade]) -> Table:
-    table = _empty("blade", "host", "status", "pid", "version", "started", "heard")
-    table.add_column("remark", overflow="fold", min_width=24)
+    now = datetime.now(UTC)
+    table = _empty("blade", "host", "status", "pid", "version", "age", "heard")
+    table.add_column("remark", overflow="fold", min_width=20)
     for row in rows:
         table.add_row(
             _text(row["blade"]),
@@ -114,8 +115,8 @@ def _table(rows: list[Blade]) -> Table:
             _status(row["status"]),
             _text(row["pid"]),
             _text(row["version"]),
-            _text(_to_the_second(row["started"])),
-            _text(_to_the_second(row["heard"])),
+            _text(_age(row["started"], now)),
+            _text(_age(row["heard"], now)),
             _text(remark(row)),
         )
     return table
@@ -143,14 +144,15 @@ def _empty(*names: str) -> Table:
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in names:
-        table.add_column(name, justify="right" if name == "pid" else "left", no_wrap=True)
+        is_number = name in ("pid", "age", "heard")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     return table
 
 
 def _print(table: Table) -> None:
-    from shardlog.cli.console import PipedConsole
+    from shardlog.cli.console import console_of_rows
 
-    PipedConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    console_of_rows().print(table)
 
 
 def _status(status: str | None) -> Text:
@@ -165,5 +167,5 @@ def _text(value: object) -> Text:
     return Text("" if value is None else printable(str(value)))
 
 
-def _to_the_second(time: str | None) -> str:
-    return f"{time[:19]}Z" if time else ""
+def _age(since: str | None, now: datetime) -> str:
+    return age((now - datetime.fromisoformat(since)).total_seconds()) if since else ""

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from shardlog.monitor.errors import Failure, Group, Report
 
 STYLES = {"new": "bold red", "regressed": "bold red", "escalating": "red", "quiet": "dim"}
-PIPE_WIDTH = 200
-"""Where there is no terminal, rows are not to be wrapped at 80 characters."""
+HEAD = ("", "status", "count", "total", "hosts", "first", "last")
+NUMBERS = ("count", "total", "hosts")
+INDENT = " " * 4
 GROUPS_SHOWN = 100
 SLOTS = {"first": "first of its process", "last": "one of the last", "chosen": "by chance"}
 
@@ -63,7 +64,7 @@ def errors(group: str | None, since: str, as_markdown: bool, url: str, as_json: 
     elif as_markdown:
         click.echo(_printable_lines(views.markdown(report)), nl=False)
     else:
-        _print_table(report)
+        _print_groups(report)
 
 
 def _tree(cluster: Cluster, what: str) -> dict[Any, Any]:
@@ -115,36 +116,11 @@ def _lines(group: Group, failures: list[Failure], since: str) -> list[str]:
     return lines
 
 
-def _print_table(report: Report) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from shardlog.cli.console import PipedConsole
-
-    table = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
-    for name in ("", "status", "count", "total", "hosts"):
-        table.add_column(name, justify="right" if name in ("count", "total", "hosts") else "left")
-    for name in ("versions", "first", "last"):
-        table.add_column(name, overflow="fold")
-    table.add_column("error", ratio=3)
-    table.add_column("culprit", ratio=2, overflow="fold")
+def _print_groups(report: Report) -> None:
+    """Of each group a row, and below that what happened, and where."""
     shown = report["groups"][:GROUPS_SHOWN]
-    for group in shown:
-        table.add_row(
-            group["id"],
-            Text(group["status"], STYLES.get(group["status"], "yellow")),
-            str(group["count"]),
-            str(group["total"]),
-            f"{len(group['hosts'])}/{report['hosts']}",
-            Text(printable(", ".join(group["versions"]))),
-            views.to_the_minute(group["first"]),
-            views.to_the_minute(group["last"]),
-            Text(printable(views.headline(group))),
-            Text(printable(group["culprit"])),
-        )
     if shown:
-        PipedConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+        _print_rows(shown, report["hosts"])
     else:
         click.echo("no errors")
     left = len(report["groups"]) - len(shown)
@@ -152,6 +128,45 @@ def _print_table(report: Report) -> None:
         click.echo(f"and {left} groups more, which --json has")
     for remark in views.remarks(report):
         click.echo(remark)
+
+
+def _print_rows(groups: list[Group], hosts: int) -> None:
+    from rich.text import Text
+
+    from shardlog.cli.console import console_of_rows
+
+    rows = [HEAD, *(_row(group, hosts) for group in groups)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *lines = (
+        "  ".join(
+            cell.rjust(width) if name in NUMBERS else cell.ljust(width)
+            for name, cell, width in zip(HEAD, row, widths, strict=True)
+        )
+        for row in rows
+    )
+    console = console_of_rows()
+    console.print(Text(head), no_wrap=True)
+    for line, group in zip(lines, groups, strict=True):
+        row = Text(line)
+        row.stylize(STYLES.get(group["status"], "yellow"), 0, sum(widths[:2]) + 2)
+        what = Text(INDENT + printable(views.headline(group)), "bold")
+        where = f"in {group['culprit']}" if group["culprit"] else ""
+        version = f"version {', '.join(group['versions'])}" if group["versions"] else ""
+        said = ", ".join(filter(None, (where, version)))
+        for text in (row, what, Text(INDENT + printable(said), "dim")):
+            console.print(text, no_wrap=True, overflow="ellipsis")
+
+
+def _row(group: Group, hosts: int) -> tuple[str, ...]:
+    return (
+        group["id"],
+        group["status"],
+        f"{group['count']:,}",
+        f"{group['total']:,}",
+        f"{len(group['hosts'])}/{hosts}",
+        views.to_the_minute(group["first"]),
+        views.to_the_minute(group["last"]),
+    )
 
 
 def _printable_lines(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import select
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -36,8 +35,6 @@ LEAST_NS = SECOND * 11 // 10
 """What the smallest window needs."""
 PATIENCE_S = 15.0
 """So much longer than asked for it is waited until anything is known."""
-PIPE_WIDTH = 200
-"""Where there is no terminal, rows are not to be wrapped at 80 characters."""
 UNKNOWN = "–"
 
 
@@ -126,14 +123,13 @@ def _numbers(by: str | None) -> list[int] | None:
 
 
 def _print(look: Look, derived: dict[str, Expression], *, shows_all: bool, as_json: bool) -> None:
-    from shardlog.cli.console import PipedConsole
+    from shardlog.cli.console import console_of_rows
 
     found = figures(look, derived)
     if as_json:
         echo_json(rates_document(look, found, shows_all=shows_all), one_line=True)
     else:
-        width = None if sys.stdout.isatty() else PIPE_WIDTH
-        PipedConsole(width=width).print(_tables(look, found, shows_all=shows_all))
+        console_of_rows().print(_tables(look, found, shows_all=shows_all))
     for doubt in look.doubts:
         click.echo(f"shardlog rates: {printable(doubt)}", err=True)
     if not look.is_known:
@@ -145,9 +141,9 @@ def _screen() -> Generator[Callable[[RenderableType], None]]:
     """Shows one thing after the other, on a terminal each in the place of the one before."""
     from rich.live import Live
 
-    from shardlog.cli.console import PipedConsole
+    from shardlog.cli.console import console_of_rows
 
-    console = PipedConsole(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console = console_of_rows()
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda shown: live.update(shown, refresh=True)

@@ -115,6 +115,19 @@ def clock_remark(host: HostStatus) -> str:
     return f"its clock is {off_ns // SECOND} s {way} that of the aggregator"
 
 
+def age(seconds: float) -> str:
+    """How long that is, in one unit; what lies ahead, by a clock that is off, is 0 s. O(1).
+
+    >>> age(-1), age(89.9), age(90), age(5400), age(36 * 3600)
+    ('0 s', '89 s', '1 min', '1 h', '1 d')
+    """
+    whole = max(int(seconds), 0)
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 36 * 3600)):
+        if whole < most:
+            return f"{whole // length} {unit}"
+    return f"{whole // 86_400} d"
+
+
 def iso_utc(at_ns: int) -> str:
     """A time (ns since 1970) as ISO-8601 UTC, cut to microseconds. O(1).
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+import pty
+import re
 import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -422,7 +426,7 @@ def test_blades_prints_a_table_or_a_list(server: Server) -> None:
     said: dict[str, Value] = {
         "host": "node-1",
         "pid": 4711,
-        "started": 1_764_063_000_123_456_789,
+        "started": time.time_ns() - 3 * 86_400 * 10**9,
         "status": "up",
     }
     for key, value in said.items():
@@ -431,14 +435,15 @@ def test_blades_prints_a_table_or_a_list(server: Server) -> None:
     (row,) = json.loads(run("blades", "--json", "--connect", server.url).stdout)
 
     lines = [line.split() for line in table.splitlines()]
-    columns = ["blade", "host", "status", "pid", "version", "started", "heard", "remark"]
+    columns = ["blade", "host", "status", "pid", "version", "age", "heard", "remark"]
     assert lines[0] == columns
     assert lines[2] == [
         "[red]\N{REPLACEMENT CHARACTER}[2Jx",
         "node-1",
         "up",
         "4711",
-        "2025-11-25T09:30:00Z",
+        "3",
+        "d",
     ]
     assert list(row)[:7] == ["blade", "host", "pid", "process", "status", "started", "heard"]
     assert (row["blade"], row["pid"], row["heard"]) == (blade, 4711, None)
@@ -473,6 +478,51 @@ def test_errors_prints_a_table_a_list_or_one_group(server: Server) -> None:
     assert "answered[intents/42] fail (names a host of it): nothing from scraper-1" in one
     assert whole["samples"][0]["text"] == sample[3]
     assert [failure["test"] for failure in whole["failures"]] == ["answered"]
+
+
+def on_terminal(columns: int, *arguments: str) -> list[str]:
+    """The lines that a command prints on a terminal, as far as it is wide, without colours."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    with subprocess.Popen([SHARDLOG, *arguments], stdout=theirs, env=environment) as command:
+        os.close(theirs)
+        printed = b""
+        with contextlib.suppress(OSError):  # how Linux says that nobody writes there any more
+            while chunk := os.read(ours, 65_536):
+                printed += chunk
+    os.close(ours)
+    assert command.returncode == 0
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", printed.decode()).splitlines()]
+
+
+def test_blades_and_errors_are_read_on_80_columns(server: Server) -> None:
+    """Nothing that matters is cut off, and no line is longer."""
+    process = "orchestrator@node-17:boot:1234567:1:x"
+    said: dict[str, Value] = {
+        "host": "node-17",
+        "pid": 1_234_567,
+        "started": time.time_ns() - 7 * 3600 * 10**9,
+        "heard": time.time_ns() - 200 * 10**9,
+        "status": "lost",
+        "exit": [None, "SIGKILL", "out of memory"],
+    }
+    for key, value in said.items():
+        server.write(f"shardlog/presence/orchestrator/{process}/{key}", value)
+    group = "shardlog/errors/4c1634f49fd1"
+    for key, value in (("type", "a.NotFound"), ("message", "m" * 99), ("culprit", "pages:fetch")):
+        server.write(f"{group}/about/{key}", value)
+    sample: list[Value] = [time.time_ns() - 3600 * 10**9, "p", "1.4", "text"]
+    server.write(f"{group}/samples/first-0", sample)
+    server.count(f"{group}/count/node-17/orchestrator", 123_456)
+    there = on_terminal(80, "blades", "--connect", server.url)
+    wrong = on_terminal(80, "errors", "--connect", server.url)
+
+    assert max(map(len, [*there, *wrong])) <= 80
+    row = "orchestrator  node-17  lost    1234567           7 h  3 min  SIGKILL, out of"
+    assert there[2:] == [row, f"{'memory':>67}"]
+    assert wrong[1].split() == ["E4c16", "quiet", "0", "123,456", "1/1"]
+    assert wrong[2:] == [f"    NotFound: {'m' * 65}…", "    in pages:fetch"]
 
 
 def test_errors_of_nobody_are_none(server: Server) -> None:
