@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from bisect import bisect_right
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,11 +142,11 @@ def test_restarts_are_neither_spikes_nor_zeros(tmp_path: Path) -> None:
 
 def test_rates_of_the_demo_are_those_of_its_processes(tmp_path: Path) -> None:
     """What is counted in each second comes to what the processes wrote, within one window."""
-    pattern = "intents/*/resolution/*/item_scraped/*/tries"
+    fold = Fold("intents/*/resolution/*/item_scraped/*/*", ())
     with demo(tmp_path, "--seconds", "12", "--json") as process:
         url = said(process.stderr, r"tcp://\S+")
         with follow(url) as inbox:
-            watched = Watched(inbox, Fold(pattern, ()))
+            watched = Watched(inbox, fold)
             watched.until(lambda look: bool(look.rates), "the scrapers are at work")
             while process.poll() is None:
                 watched.take()
@@ -153,15 +154,28 @@ def test_rates_of_the_demo_are_those_of_its_processes(tmp_path: Path) -> None:
 
     assert summary["equal"] is True
     tallies = [read_tally(file) for file in tmp_path.glob("*.counts.json")]
-    tried = sum(
-        nanos for tally in tallies for path, nanos in tally.items() if path.endswith("/tries")
-    )
-    looks = [look for look in watched.looks if look.rates and look.rates[0].counts[0] is not None]
-    per_second = [(look.rates[0].counts[0] or 0) / look.seconds[0] for look in looks]
-    spans = [(b.at_ns - a.at_ns) / SECOND for a, b in pairwise(looks)]
+    written: Counter[str] = Counter()
+    for path, nanos in (item for tally in tallies for item in tally.items()):
+        if path.startswith("intents/") and "/item_scraped/" in path:
+            written[path.rpartition("/")[2]] += nanos
+    assert set(written) >= {"tries", "time_spent", "item_collected", "item_sent_tries", "item_sent"}
+    for name, nanos in written.items():
+        check_sum(watched.looks, name, nanos / SECOND)
+
+
+def check_sum(looks: list[Look], name: str, written: float) -> None:
+    """The rates of a counter, over the time that they are told for, come to what was written."""
+    found = [
+        (look, rate)
+        for look in looks
+        for rate in look.rates
+        if rate.path.endswith(f"/{name}") and rate.counts[0] is not None
+    ]
+    per_second = [(rate.counts[0] or 0) / look.seconds[0] for look, rate in found]
+    spans = [(b.at_ns - a.at_ns) / SECOND for (a, _), (b, _) in pairwise(found)]
     summed = sum(rate * span for rate, span in zip(per_second[1:], spans, strict=True))
-    expected = tried / SECOND - looks[0].rates[0].total
-    assert abs(summed - expected) <= 1.1 * max(per_second) + 0.1 * expected
+    expected = written - found[0][1].total
+    assert abs(summed - expected) <= 1.1 * max(per_second) + 0.1 * expected, name
 
 
 def rates(*arguments: str) -> subprocess.CompletedProcess[str]:
