@@ -16,7 +16,7 @@ demo: .venv/base  ## a whole cluster on this machine, for 20 seconds
 	.venv/bin/shardlog demo --seconds 20
 
 test: lint  ## all checks, then all tests
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/dev  ## style, types, floors
 	.venv/bin/ruff check

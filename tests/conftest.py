@@ -3,9 +3,15 @@
 `HYPOTHESIS_PROFILE=search` draws anew each time, and twenty times as much.
 """
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    import pytest
 
 settings.register_profile(
     "fixed",
@@ -18,3 +24,17 @@ settings.register_profile(
     "search", settings.get_profile("fixed"), derandomize=False, max_examples=4000, print_blob=True
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which seed found each mutant; here, since what a worker of the tests prints is not shown."""
+    killed = {
+        mistake: (seeds, violation)
+        for report in terminalreporter.getreports("passed")
+        for name, (mistake, seeds, violation) in report.user_properties
+        if name == "killed"
+    }
+    if killed:
+        from tests.simulation.mutants import table
+
+        terminalreporter.write_line(table(killed))

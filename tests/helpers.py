@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import time
 from typing import TYPE_CHECKING
+
+from shardlog.cli.demo import ports
+from shardlog.cli.demo.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 WAIT_S = 30.0
 """How long a test waits for what must come; it fails then, and is not slow where it does come."""
+
+_taken = set[int]()
 
 
 def eventually(condition: Callable[[], bool], what: str = "") -> None:
@@ -23,10 +26,5 @@ def eventually(condition: Callable[[], bool], what: str = "") -> None:
 
 
 def free_pair() -> str:
-    """A loopback address whose port and next port are free."""
-    while True:
-        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-            second.bind(("127.0.0.1", port + 1))
-            return f"tcp://127.0.0.1:{port}"
+    """A loopback address whose port and next port are free, and no client's by chance."""
+    return f"tcp://{LOOPBACK}:{ports.free_pair(_taken)}"

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.simulation.generate import generate
-from tests.simulation.mutants import MUTANTS, Mutant, applied, seeds_to_kill, table
+from tests.simulation.mutants import MUTANTS, Mutant, applied, seeds_to_kill
 from tests.simulation.runner import run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-Killed = dict[str, tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def killed(request: pytest.FixtureRequest) -> Generator[Killed]:
-    """What was found by which seed; printed when all are through."""
-    found: Killed = {}
-    yield found
-    capture: Any = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print(f"\n{table(found)}")
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake)
-def test_a_mistake_is_found(mutant: Mutant, killed: Killed) -> None:
-    """By some schedule, of which the one before it found nothing."""
+def test_a_mistake_is_found(mutant: Mutant, record_property: Callable[[str, object], None]) -> None:
+    """By some schedule, of which the one before found nothing; by which is printed at the end."""
     found = seeds_to_kill(mutant)
     assert found is not None, "no schedule finds it"
-    killed[mutant.mistake] = found
+    record_property("killed", (mutant.mistake, *found))
 
 
 def test_a_mistake_is_taken_back() -> None:
