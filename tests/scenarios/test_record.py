@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shardlog.crdt.errors import ConfigError
+from shardlog.monitor import connect
 from shardlog.monitor.document import document
 from shardlog.monitor.feed import Doubt, Heard, Moved, Whole
 from shardlog.monitor.live.recording import read
@@ -223,20 +224,13 @@ def test_replay_serves_monitors_as_an_aggregator(recording: Path, tmp_path: Path
 def test_who_watches_a_replay_sees_what_moved(recording: Path, tmp_path: Path) -> None:
     """As it moved then."""
     url = free_pair()
-    watch = subprocess.Popen(
-        [SHARDLOG, "watch", "during", "--connect", url], stdout=subprocess.PIPE, text=True
-    )
-    node = Node(["replay", str(recording), "--serve", url, "--speed", "0.3"], tmp_path)
+    node = Node(["replay", str(recording), "--serve", url, "--speed", "0.2"], tmp_path)
     try:
-        assert watch.stdout is not None
-        changes: list[Any] = []
-        while not any(change.get("new") == 4 for change in changes):
-            changes.append(json.loads(watch.stdout.readline()))
+        with connect(url) as watched:
+            last = next(change for change in watched.watch("during/n") if change.new == 4)
     finally:
-        watch.kill()
-        watch.communicate()
         node.stop()
-    assert {change["by"] for change in changes if change["path"] == "during/n"} == {"scraper-1"}
+    assert last.by == "scraper-1"
 
 
 def test_nobody_there_is_said_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
