@@ -8,6 +8,7 @@ General layout, from the ground up:
 - `delta`        what deltas are made of; `path_index` which paths there are
 - `lww_map`, `counter`: the lattices
 - `entry`        how one replica's counter counts on, and is reset by an erase
+- `filling`      what a part holds, as fragments that fit into messages
 - `state`        their product, which is replicated
 - `replication`  how deltas travel, without a socket
 - `wire`         the only place that knows bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedList
@@ -24,6 +24,16 @@ class _Texts(SortedList[str]):
             return ""
         texts = self._lists[at]
         return texts[bisect_left(texts, text)]
+
+    def runs(self, text: str | None) -> Iterator[list[str]]:
+        """The lists behind `text`, the first of them from there on. O(log n) to begin."""
+        if text is None:
+            yield from self._lists
+            return
+        at = bisect_right(self._maxes, text)
+        for texts in self._lists[at : at + 1]:
+            yield texts[bisect_right(texts, text) :]
+        yield from self._lists[at + 1 :]
 
 
 class PathIndex:
@@ -70,3 +80,7 @@ class PathIndex:
     def after(self, path: str | None) -> Iterator[str]:
         """The paths that sort behind `path`, all of them behind None. O(log n) to begin."""
         return self._paths.irange(path, None, inclusive=(False, True))
+
+    def runs(self, path: str | None) -> Iterator[list[str]]:
+        """The same in lists, which are only to be read. O(log n) to begin."""
+        return self._paths.runs(path)

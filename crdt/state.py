@@ -37,22 +37,19 @@ from shardlog.crdt.delta import (
     FORGOTTEN,
     REGISTER,
     Entry,
-    Erase,
     Fragment,
-    Write,
-    item_bytes,
-    name_bytes,
     published,
 )
 from shardlog.crdt.entry import count_on, difference, is_counted
 from shardlog.crdt.errors import LocalProtocolError
+from shardlog.crdt.filling import Filling
 from shardlog.crdt.lww_map import NO_FLOOR, Floor, Leaf
 from shardlog.crdt.parts import Parts
 from shardlog.crdt.path import Pattern, ancestors
 from shardlog.crdt.retention import is_collapsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from shardlog.crdt.delta import Amount, Value
     from shardlog.crdt.lww_map import Mark
@@ -60,6 +57,8 @@ if TYPE_CHECKING:
 
 
 _RUN = 500
+_REGISTERS, _COUNTERS = "r", "c"
+"""What a place in a snapshot begins with; the path follows."""
 
 
 class Shown(NamedTuple):
@@ -358,65 +357,50 @@ class State:
     def snapshot(
         self, replica: str, after: str | None, bytes_max: int
     ) -> tuple[Fragment, str | None]:
-        """A chunk of what a replica has, sorted, behind the path `after` (None: from the start).
+        """A chunk of what a replica has: first registers and floors, sorted, then entries, sorted.
 
-        The second value is the `after` of the next chunk, None behind the last. The state may
-        change between chunks: see `install`. O(log n + chunk).
+        It begins behind `after`, the second value of the chunk before it, None for the first. The
+        second value is None behind the last. The state may change between chunks: see `install`.
+        O(log n + chunk).
         """
+        filling = Filling(bytes_max)
         versions = (0, self.versions.get(replica, 0))
         part = self.parts.get(replica)
         if part is None:
-            return self.fragment(replica, versions, iter(()), bytes_max)
-        paths = _merged(part.map.index.after(after), part.counted.after(after))
-        return self.fragment(replica, versions, paths, bytes_max)
+            return filling.fragment(replica, versions), None
+        following = after
+        for kind, paths in _runs(part, after):
+            if kind == _REGISTERS:
+                taken = filling.take(paths, 0, part.map.leaves, part.map.floors, {})
+            else:
+                taken = filling.take(paths, 0, {}, {}, part.entries)
+            if taken:
+                following = kind + paths[taken - 1]
+            if taken < len(paths):
+                break
+        else:
+            following = None
+        return filling.fragment(replica, versions), following
 
     def fragment(
-        self, replica: str, versions: tuple[int, int], paths: Iterator[str], bytes_max: int
-    ) -> tuple[Fragment, str | None]:
-        """What a replica has at the next of these paths, until that is about `bytes_max`.
+        self,
+        replica: str,
+        versions: tuple[int, int],
+        paths: Sequence[str],
+        start: int,
+        bytes_max: int,
+    ) -> tuple[Fragment, int]:
+        """What a replica has at these paths from `start` on, until that is about `bytes_max`.
 
-        The second value is the last path taken, None if there was none left. O(fragment).
+        The second value is where to go on. O(fragment).
         """
-        writers: dict[str, int] = {}
-        writes: list[Write] = []
-        erases: list[Erase] = []
-        entries: list[Entry] = []
-        last: str | None = None
-        size = 0
+        filling = Filling(bytes_max)
         part = self.parts.get(replica)
-        if part is None:
-            return Fragment(replica, *versions, [], [], [], []), None
-        leaf_at, floor_at, entry_at = part.map.leaves.get, part.map.floors.get, part.entries.get
-        for path in paths:
-            leaf = leaf_at(path)
-            if leaf is not None:
-                if leaf.writer not in writers:
-                    writers[leaf.writer] = len(writers)
-                    size += name_bytes(leaf.writer)
-                write = Write(path, leaf.stamp, writers[leaf.writer], leaf.value)
-                writes.append(write)
-                size += item_bytes(write)
-                if type(leaf.value) is not dict and not self._mixed:
-                    if size >= bytes_max:
-                        last = path
-                        break
-                    continue  # nothing else is there: two look-ups less of 0.1 us each
-            floor = floor_at(path)
-            if floor is not None:
-                if floor.writer not in writers:
-                    writers[floor.writer] = len(writers)
-                    size += name_bytes(floor.writer)
-                erase = Erase(path, floor.stamp, writers[floor.writer])
-                erases.append(erase)
-                size += item_bytes(erase)
-            entry = entry_at(path)
-            if entry is not None:
-                entries.append(entry)
-                size += item_bytes(entry)
-            if size >= bytes_max:
-                last = path
-                break
-        return Fragment(replica, *versions, list(writers), writes, erases, entries), last
+        end = len(paths)
+        if part is not None:
+            map_ = part.map
+            end = filling.take(paths, start, map_.leaves, map_.floors, part.entries, self._mixed)
+        return filling.fragment(replica, versions), end
 
     def digest(self) -> str:
         """A hash of the parts, as published, and their versions: equal iff they are. O(n)."""
@@ -639,6 +623,15 @@ class State:
 
     def _last_below(self, path: str) -> int:
         return max((self._last(p) for p in self._counted.below(path)), default=0)
+
+
+def _runs(part: Part, after: str | None) -> Iterator[tuple[str, list[str]]]:
+    """The paths of a snapshot behind the place `after`, in runs of one kind."""
+    kind, path = (_REGISTERS, None) if after is None else (after[:1], after[1:])
+    if kind != _COUNTERS:
+        yield from ((_REGISTERS, run) for run in part.map.index.runs(path))
+        path = None
+    yield from ((_COUNTERS, run) for run in part.counted.runs(path))
 
 
 def _merged(these: Iterable[str], others: Iterable[str]) -> Iterator[str]:

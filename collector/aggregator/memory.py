@@ -156,10 +156,8 @@ class Memory:
                 fragment, after = state.snapshot(replica, after, FRAGMENT_BYTES)
                 rows.append(fragment)
             return Part(replica, True, (), tuple(rows))
-        paths = iter(dirty.paths)
-        more = bool(dirty.paths)
-        while more:
-            fragment, last = state.fragment(replica, (0, 0), paths, FRAGMENT_BYTES)
+        paths, at = list(dirty.paths), 0
+        while at < len(paths):
+            fragment, at = state.fragment(replica, (0, 0), paths, at, FRAGMENT_BYTES)
             rows.append(fragment)
-            more = last is not None
         return Part(replica, False, tuple(dirty.cuts), tuple(rows))

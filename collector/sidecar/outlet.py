@@ -148,12 +148,12 @@ class Outlet:
             version, self.version = self.version, self.version + step
             self._state.versions[self._replica] = self.version
             yield Fragment(self._replica, version, self.version, [], [], [], entries, forgotten)
-        paths = iter(touched)
-        more = bool(touched)
-        while more:
+        at = 0
+        while at < len(touched):
             versions = (self.version, self.version + step)
-            fragment, last = self._state.fragment(self._replica, versions, paths, self._bytes_max)
-            more = last is not None
+            fragment, at = self._state.fragment(
+                self._replica, versions, touched, at, self._bytes_max
+            )
             if fragment.writes or fragment.erases or fragment.entries:
                 self.version = self._state.versions[self._replica] = fragment.to_version
                 yield fragment

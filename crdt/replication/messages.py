@@ -173,7 +173,7 @@ REPLACED = 2**63 - 1
 
 
 class SnapshotRequest(msgspec.Struct, array_like=True, frozen=True, tag="request"):
-    """Asks for the chunk behind the path `after`; None for the first. `request` names the attempt.
+    """Asks for the chunk behind the place `after`; None for the first. `request` names the attempt.
 
     Whoever answers keeps nothing between two chunks, so requests may be repeated at will. `source`
     is whose snapshot is wanted, "" that of the node itself. `run` and `version` say how far whoever
@@ -198,10 +198,11 @@ class Member(msgspec.Struct, array_like=True, frozen=True):
 class SnapshotChunk(msgspec.Struct, array_like=True, frozen=True, tag="chunk"):
     """One chunk, as things stand at `sequences`.
 
-    `next` is the `after` of the next chunk, None behind the last. Chunks are made one by one while
-    the state moves on: the snapshot is that of the first chunk's sequences once all deltas behind
-    these, up to the last chunk's sequences, are applied on top. The first chunk also says whom else
-    the asker, or who was at its address before, once heard.
+    `next` is the `after` of the next chunk, None behind the last; what it says is for the one who
+    answers alone. Chunks are made one by one while the state moves on: the snapshot is that of the
+    first chunk's sequences once all deltas behind these, up to the last chunk's sequences, are
+    applied on top. The first chunk also says whom else the asker, or who was at its address before,
+    once heard.
 
     `alterations`: how often some of the replica was forgotten on the way, while its owner was away.
     If ever, it may be another at its owner at the same version; chunks that differ in it are no

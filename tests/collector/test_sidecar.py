@@ -235,7 +235,7 @@ def test_replaying_every_message_changes_no_byte(picks: list[int], rng: Any) -> 
 def test_a_large_batch_is_cut_into_versions_that_follow_one_another() -> None:
     """Each fragment is small, and begins at the version at which the one before it ends."""
     machine = sidecar()
-    machine.receive(report(*(Total(f"n/{i}", 1, NOW, NOW, 1) for i in range(100))), NOW)
+    machine.receive(report(*(Total(f"n/{i}", 1, NOW, NOW, 1) for i in range(200))), NOW)
     (batch,), effects = persisted(machine)
     bodies = [d.body for d in deltas(effects, "up") if isinstance(d.body, Fragment)]
     assert len(bodies) > 5

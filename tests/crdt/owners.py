@@ -116,10 +116,9 @@ class Owner:
         for forgotten, entries in self._pieces:
             self._say(Fragment(self.replica, 0, 0, [], [], [], entries, forgotten))
         self._pieces = []
-        paths = iter(self.state.take_touched())
-        last: str | None = ""
-        while last is not None:
-            fragment, last = self.state.fragment(self.replica, (0, 0), paths, bytes_max)
+        paths, at = self.state.take_touched(), 0
+        while at < len(paths):
+            fragment, at = self.state.fragment(self.replica, (0, 0), paths, at, bytes_max)
             self._say(fragment)
         self.snapshots.append(self._snapshot())
 

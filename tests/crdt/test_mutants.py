@@ -180,11 +180,25 @@ STATE = [
 ]
 
 SNAPSHOT = [
-    Mutant("floors stay at home", "                erases.append(erase)\n", ""),
+    Mutant(
+        "floors stay at home",
+        "take(paths, 0, part.map.leaves, part.map.floors, {})",
+        "take(paths, 0, part.map.leaves, {}, {})",
+    ),
     Mutant(
         "the entries of others are taken along",
-        "entry = entry_at(path)",
-        "entry = next(iter(self._entries(path)), None)",
+        "take(paths, 0, {}, {}, part.entries)",
+        "take(paths, 0, {}, {}, {p: self._entries(p)[0] for p in paths})",
+    ),
+    Mutant(
+        "a chunk begins behind what did not fit into the one before it",
+        "following = kind + paths[taken - 1]",
+        "following = kind + paths[taken if taken < len(paths) else -1]",
+    ),
+    Mutant(
+        "a chunk that ends with the registers is the last",
+        "    if kind != _COUNTERS:\n",
+        "    if kind != _COUNTERS and after:\n        return\n    if kind != _COUNTERS:\n",
     ),
 ]
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shardlog.crdt import counter
 from shardlog.crdt.delta import (
@@ -36,6 +38,7 @@ from tests.crdt.fragments import (
     streams,
 )
 from tests.crdt.histories import apply
+from tests.crdt.owners import snapshot
 
 
 def check_views(fragments: list[Fragment], state_class: type[State] = State) -> None:
@@ -252,8 +255,9 @@ def test_fragments_of_what_was_touched_carry_all_news(
         for fragment in fragments[start : start + batch]:
             source.merge(fragment)
         versions = (taker.versions.get("east", 0), source.versions["east"])
-        delta, rest = source.fragment("east", versions, iter(source.take_touched()), 1 << 20)
-        assert rest is None
+        touched = source.take_touched()
+        delta, end = source.fragment("east", versions, touched, 0, 1 << 20)
+        assert end == len(touched)
         taker.merge(delta)
 
     assert taker.digest() == source.digest()
@@ -297,6 +301,24 @@ def test_a_chunk_holds_something_however_small_its_limit() -> None:
         chunks.append([write.path for write in chunk.writes])
 
     assert [path for chunk in chunks for path in chunk] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("bytes_max", [500, 2000, 20_000])
+def test_a_chunk_keeps_to_its_limit_unless_it_is_one_path(bytes_max: int) -> None:
+    """Whatever values lie side by side: all paths are in some chunk, none is in two."""
+    state, rng = State("east"), Random(7)
+    for n in range(700):
+        text = "x" * rng.choice([0, 10, 100, 3000 if n % 50 == 0 else 1])
+        state.write(f"r/{n}", n + 1, f"p{n % 9}", text)
+        state.put("east", Entry(f"c/{n}", n + 1, n))
+    paths: list[str] = []
+    for chunk in snapshot(state, "east", bytes_max):
+        rows = [write.path for write in chunk.writes] + [entry.path for entry in chunk.entries]
+        envelope = len(msgspec.msgpack.encode(replace(chunk, writers=[], writes=[], entries=[])))
+        assert len(msgspec.msgpack.encode(chunk)) <= bytes_max + envelope or len(rows) == 1
+        paths += rows
+
+    assert sorted(paths) == list(state.paths())
 
 
 @pytest.mark.parametrize("order", ["floor first", "counter first"])

@@ -68,7 +68,7 @@ class _Generator:
             is_tree=chance() < 0.2,
             remembers=chance() < 0.3,
             retention_s=rng.choice((3, 8)) if forgets else 0,
-            bytes_max=rng.choice((400, 2000, 2000)),
+            bytes_max=rng.choice((200, 2000, 2000)),
             report_bytes=rng.choice((150, 100_000, 100_000)),
             idle_ms=rng.choice((500, 600_000)),
             has_life=has_life,

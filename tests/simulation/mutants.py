@@ -341,8 +341,8 @@ SLIPS = [
     Mutant(
         "entries of other replicas travel along in snapshots",
         "crdt.state",
-        "            entry = entry_at(path)\n",
-        "            entry = next(iter(self._entries(path)), None)\n",
+        "filling.take(paths, 0, {}, {}, part.entries)",
+        "filling.take(paths, 0, {}, {}, {p: self._entries(p)[0] for p in paths})",
     ),
     Mutant(
         "what was forgotten is remembered still",
@@ -365,8 +365,8 @@ SLIPS = [
     Mutant(
         "floors stay at home",
         "crdt.state",
-        "                erases.append(erase)\n",
-        "",
+        "take(paths, 0, part.map.leaves, part.map.floors, {})",
+        "take(paths, 0, part.map.leaves, {}, {})",
     ),
     Mutant(
         "the tie by writer is ignored",
