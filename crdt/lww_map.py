@@ -41,7 +41,7 @@ from shardlog.crdt.path import ancestors
 from shardlog.crdt.path_index import PathIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from shardlog.crdt.delta import Value
 else:
@@ -164,6 +164,12 @@ class LwwMap:
         elif not scalar:
             self.odd.add(path)
         return touched
+
+    def load(self, leaves: Mapping[str, Leaf]) -> None:
+        """Take in leaves at, above and below which nothing is. O(their number), see `PathIndex`."""
+        self.leaves.update(leaves)
+        self.index.load(leaves)
+        self.odd.update(path for path, leaf in leaves.items() if not leaf.is_scalar)
 
     def join_floor(self, path: str, mark: Floor) -> list[str]:
         """As `erase`; maps that join the same floor share it. O(depth + log n + dropped)."""

@@ -92,6 +92,14 @@ class Parts:
             self._note(part, news)
         return self.joined.join_leaf(path, leaf)
 
+    def load(self, part: Part, leaves: Mapping[str, Leaf]) -> None:
+        """Take in leaves at, above and below which nobody holds anything. As `LwwMap.load`."""
+        part.map.load(leaves)
+        if part.map is not self.joined:
+            self.joined.load(leaves)
+            self._holders.update(dict.fromkeys(leaves, part.alone))
+            self._held.load(leaves)
+
     def erase(self, part: Part, path: str, floor: Floor) -> list[str]:
         """Join a floor to a part; the paths whose look may have changed. As `LwwMap.erase`."""
         news = part.map.join_floor(path, floor)

@@ -27,8 +27,11 @@ from __future__ import annotations
 import hashlib
 import sys
 from bisect import bisect_right
+from collections import Counter
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from shardlog.crdt import counter
 from shardlog.crdt.delta import (
@@ -51,7 +54,7 @@ from shardlog.crdt.retention import is_collapsed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from shardlog.crdt.delta import Amount, Value
+    from shardlog.crdt.delta import Amount, Value, Write
     from shardlog.crdt.lww_map import Mark
     from shardlog.crdt.parts import Part
 
@@ -187,26 +190,11 @@ class State:
         if version < self.versions.get(replica, 0):
             return False
         chunks = list(chunks)
-        leaves: dict[str, Mark] = {}
-        floors: dict[str, Mark] = {}  # those of scalars too
-        for chunk in chunks:
-            floors.update((e.path, (e.stamp, chunk.writers[e.writer])) for e in chunk.erases)
-            for write in chunk.writes:
-                leaves[write.path] = (write.stamp, chunk.writers[write.writer])
-                if type(write.value) is not dict:
-                    floors[write.path] = leaves[write.path]
-        entries = {entry.path for chunk in chunks for entry in chunk.entries}
         part = self._parts.part(replica)
-        lost: dict[str, list[Mark]] = {}
-        for path, leaf in part.map.leaves.items():
-            mark = leaf.mark
-            keeps_floor = not leaf.is_scalar or floors.get(path, NO_FLOOR) >= mark
-            if leaves.get(path, NO_FLOOR) < mark or not keeps_floor:
-                lost[path] = [mark]
-        for path, floor in part.map.floors.items():
-            if floors.get(path, NO_FLOOR) < floor:
-                lost.setdefault(path, []).append(floor)
-        self._lose_all(part, lost, [path for path in part.counted if path not in entries])
+        if part.map.index or part.entries:
+            self._lose_all(part, *_lacking(part, chunks))
+        else:
+            chunks = self._load(part, chunks)
         for chunk in chunks:
             self._join(chunk)
         self.versions[replica] = version
@@ -467,6 +455,74 @@ class State:
                 self.put(replica, entry)
                 mixed = self._mixed
 
+    def _load(self, part: Part, chunks: list[Fragment]) -> list[Fragment]:
+        """Take in at once what meets nothing, which is most of a part that is new; what is left.
+
+        Whether anything is at, above or below is asked of what lies above the paths, and not of
+        each. Erases, what comes twice, and what has rows of the snapshot below it, are joined
+        behind that. What lies above is cut as text: an escaped slash makes one more, at which
+        nothing is. O(n log n).
+        """
+        paths = [write.path for chunk in chunks for write in chunk.writes]
+        paths += [entry.path for chunk in chunks for entry in chunk.entries]
+        inner, busy = self._meetings(paths)
+        leaves: dict[str, Leaf] = {}
+        entries: dict[str, Entry] = {}
+        left: list[Fragment] = []
+        over, is_busy = "", True
+        for chunk in chunks:
+            writers = [sys.intern(writer) for writer in chunk.writers]
+            writes: list[Write] = []
+            counted: list[Entry] = []
+            rows: Iterator[Write | Entry] = chain(chunk.writes, chunk.entries)
+            for row in rows:
+                path = row.path
+                top = path.rpartition("/")[0]
+                if top != over:  # mostly it is that of the path before
+                    over, is_busy = top, top in busy
+                is_left = is_busy or path in inner
+                if isinstance(row, Entry):
+                    if is_left:
+                        counted.append(row)
+                    else:
+                        entries[path] = row
+                elif is_left:
+                    writes.append(row)
+                else:
+                    leaves[path] = Leaf(row.stamp, writers[row.writer], row.value, part.replica)
+            left.append(replace(chunk, writes=writes, entries=counted))
+        self._parts.load(part, leaves)
+        part.entries.update(entries)
+        part.counted.load(entries)
+        if part.counted is not self._counted:
+            self._counted.load(entries)
+        self.counting.update(dict.fromkeys(entries, part.alone))
+        self._touched.update(dict.fromkeys(chain(leaves, entries), 0))
+        return left
+
+    def _meetings(self, paths: list[str]) -> tuple[set[str], set[str]]:
+        """Which of these paths come twice or lie above others, and which of what lies above them
+        has anything stored at, above or below it. O(n log n).
+        """
+        above, tops = set[str](), set(paths)
+        inner = set[str]()
+        if len(tops) < len(paths):
+            inner = {path for path, times in Counter(paths).items() if times > 1}
+        held = tops
+        while tops:
+            tops = {path.rpartition("/")[0] for path in tops} - above
+            above |= tops
+        inner |= above & held
+        met: set[str] = set()
+        shared = {""}
+        for top in sorted(above):
+            over = top.rpartition("/")[0]
+            if over in met or self.map.holds(top) or top in self.counting:
+                met.add(top)
+            elif over in shared and self.is_held_below(top):
+                shared.add(top)
+        return inner, met | shared
+
     def _write(self, part: Part, path: str, leaf: Leaf) -> bool:
         is_new = path not in self.map.leaves
         touched = self._parts.write(part, path, leaf)
@@ -632,6 +688,29 @@ def _runs(part: Part, after: str | None) -> Iterator[tuple[str, list[str]]]:
         yield from ((_REGISTERS, run) for run in part.map.index.runs(path))
         path = None
     yield from ((_COUNTERS, run) for run in part.counted.runs(path))
+
+
+def _lacking(part: Part, chunks: list[Fragment]) -> tuple[dict[str, list[Mark]], list[str]]:
+    """What of a part these do not restate: registers and floors, and the paths of entries."""
+    leaves: dict[str, Mark] = {}
+    floors: dict[str, Mark] = {}  # those of scalars too
+    for chunk in chunks:
+        floors.update((e.path, (e.stamp, chunk.writers[e.writer])) for e in chunk.erases)
+        for write in chunk.writes:
+            leaves[write.path] = (write.stamp, chunk.writers[write.writer])
+            if type(write.value) is not dict:
+                floors[write.path] = leaves[write.path]
+    entries = {entry.path for chunk in chunks for entry in chunk.entries}
+    lost: dict[str, list[Mark]] = {}
+    for path, leaf in part.map.leaves.items():
+        mark = leaf.mark
+        keeps_floor = not leaf.is_scalar or floors.get(path, NO_FLOOR) >= mark
+        if leaves.get(path, NO_FLOOR) < mark or not keeps_floor:
+            lost[path] = [mark]
+    for path, floor in part.map.floors.items():
+        if floors.get(path, NO_FLOOR) < floor:
+            lost.setdefault(path, []).append(floor)
+    return lost, [path for path in part.counted if path not in entries]
 
 
 def _merged(these: Iterable[str], others: Iterable[str]) -> Iterator[str]:

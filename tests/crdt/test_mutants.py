@@ -181,6 +181,16 @@ STATE = [
 
 SNAPSHOT = [
     Mutant(
+        "what others hold below is not met by a part that is new",
+        "elif over in shared and self.is_held_below(top):",
+        "elif False:",
+    ),
+    Mutant(
+        "what others hold above is not met by a part that is new",
+        "if over in met or self.map.holds(top) or top in self.counting:",
+        "if over in met or top in self.counting:",
+    ),
+    Mutant(
         "floors stay at home",
         "take(paths, 0, part.map.leaves, part.map.floors, {})",
         "take(paths, 0, part.map.leaves, {}, {})",

@@ -321,6 +321,34 @@ def test_a_chunk_keeps_to_its_limit_unless_it_is_one_path(bytes_max: int) -> Non
     assert sorted(paths) == list(state.paths())
 
 
+def test_a_new_part_is_what_its_rows_are_one_by_one() -> None:
+    """Rows that meet one another, or come twice, too; what meets nothing is taken in at once."""
+    writes = [
+        Write("r/1/a", 5, 0, "new"),
+        Write("r/1/a", 3, 0, "old"),
+        Write("r/1/b", 4, 0, "above"),
+        Write("r/1/b/c", 6, 0, "newer"),
+        Write("r/1/b/d", 2, 0, "dominated"),
+        Write("r/1/n", 4, 0, "beside a count"),
+        Write("r/2/x", 3, 0, "erased"),
+        Write("r/3/y", 3, 0, "shows"),
+        Write("r/4/z", 3, 0, {}),
+        Write(r"r/5\/6/e", 3, 0, "a slash in a key"),
+    ]
+    entries = [Entry("r/1/n", 7, 1), Entry("r/3/m", 7, 1), Entry("r/3/m/k", 8, 1)]
+    rows = Fragment("east", 0, 1, ["p"], writes, [Erase("r/2", 4, 0)], entries)
+    west = Fragment("west", 0, 1, ["q"], [Write("r/3/y/w", 1, 0, 1)], [], [Entry("r/4", 2, 1)])
+    for before in ([], [west]):
+        straight, late = merged(before), merged(before)
+        straight.merge(rows)
+        late.install("east", 1, [rows])
+        late.check_invariants()
+
+        assert late.digest() == straight.digest()
+        assert list(late.rows()) == list(straight.rows())
+        assert set(late.take_touched()) >= {path for path, _ in straight.rows()}
+
+
 @pytest.mark.parametrize("order", ["floor first", "counter first"])
 def test_a_floor_below_hides_an_older_counter(order: str) -> None:
     """An erase below an older counter makes a dict of that place, whichever comes first."""

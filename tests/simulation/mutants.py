@@ -98,8 +98,8 @@ FAILED_DESIGNS = [
     Mutant(
         "versions per entry instead of per replica",
         "crdt.state",
-        "[path for path in part.counted if path not in entries])",
-        "[])",
+        "return lost, [path for path in part.counted if path not in entries]",
+        "return lost, []",
     ),
     Mutant("a reset without a reset stamp", "crdt.entry", "reset=floor,", "reset=entry.reset,"),
     Mutant(
@@ -250,8 +250,8 @@ SLIPS = [
     Mutant(
         "what a snapshot lacks is kept",
         "crdt.state",
-        "        self._lose_all(part, lost, [path for",
-        "        self._lose_all(part, {}, [path for",
+        "return lost, [path for path in",
+        "return {}, [path for path in",
     ),
     Mutant(
         "an erase does not reach counters",
