@@ -47,7 +47,7 @@ from shardlog.handler.shelf import UNSENT, Sent, take_totals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shardlog.crdt.delta import Amount, Retired, Value
+    from shardlog.crdt.delta import Amount, Retired, Total, Value
     from shardlog.handler.shard import Shard
 
 MS = 1_000_000
@@ -63,6 +63,14 @@ class Pace(NamedTuple):
     heartbeat_interval_ms: int = 1_000
     repeat_window_ms: int = 60_000
     idle_ms: int = 600_000
+
+
+class _Said(NamedTuple):
+    """Where the last report said something, and since which all have: 0 if it must not be lost."""
+
+    since: int
+    written: frozenset[str]
+    counted: frozenset[tuple[str, int]]
 
 
 class Outbox:
@@ -96,6 +104,7 @@ class Outbox:
         self._sequence = self._acknowledged = 0
         self._follows = 0  # the last report on this connection
         self._whole = 0  # the one that ended its repetition
+        self._said = _Said(0, frozenset(), frozenset())
         self._complete_ns = self._complete_before_ns = 0
         self._closing = False
         self._final_is_due = False
@@ -218,7 +227,9 @@ class Outbox:
         follows, self._follows = self._follows, self._sequence
         head = (self.process, self._sequence, self._complete_ns, final)
         counted = counter.cut(self._counted)
-        return Report(*head, writes, erases, totals, follows, retired, counted)
+        is_alone = final or not follows or bool(erases or retired)
+        since = self._supersede(writes, totals, is_alone=is_alone)
+        return Report(*head, writes, erases, totals, follows, retired, counted, since)
 
     def last_reports(self, now_ns: int, wall_ns: int) -> Iterator[Report]:
         """All that is not acknowledged, once more, as on a new connection; the last is final.
@@ -253,6 +264,26 @@ class Outbox:
             assert all(total.generation <= self._sequence for total in shelf.items.values())
         assert self._whole <= self._follows <= self._sequence
         assert self._acknowledged <= self._sequence
+
+    def _supersede(self, writes: list[Write], totals: list[Total], *, is_alone: bool) -> int:
+        """The first report that the newest supersedes, 0 if none. O(items).
+
+        One that `is_alone` supersedes none, and none supersedes it. Nor does one with a `{}`: that
+        leaves the floor of a scalar that was there.
+        """
+        said, sequence = self._said, self._sequence
+        written = frozenset([write.path for write in writes])
+        counted = frozenset([(total.path, total.generation) for total in totals])
+        is_anew = (
+            said.since > 0
+            and not is_alone
+            and written >= said.written
+            and counted >= said.counted
+            and not any(type(write.value) is dict for write in writes)
+        )
+        since = said.since if is_anew else 0
+        self._said = _Said(0 if is_alone else since or sequence, written, counted)
+        return since
 
     def _withdraw(self, report: Report) -> None:
         self._follows = report.follows

@@ -133,6 +133,7 @@ def prepare(number: int, size: Size) -> Said:
                     for t in report.totals
                 ],
                 follows=report.follows + later,
+                since=report.since + later if report.since else 0,
                 counted=_int(report.counted) + sum(more.values()),
             )
         )

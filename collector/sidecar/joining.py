@@ -15,9 +15,9 @@ total, which it may have ended. Nor where `{}` follows a scalar, whose floor sta
 repetition stands alone: its sequence is the baseline of a process that a lost replica may have
 heard.
 
-A report at all paths of those before it supersedes them: these are dropped at once. So at first no
-more of a report is decoded than that takes, its outline, and only what is left is decoded as a
-whole and checked: 11 us for 81 items, instead of 70 us.
+Of a report that a later one supersedes, as that one says, nothing is needed: it is dropped at once.
+So at first no more of a report is read than where it stands, 2 us for 81 items, and only what is
+left is decoded and checked, 17 us.
 
 Known anomalies. What is superseded is not refused where it is not valid; and what is not valid
 takes along what it superseded. A write that is superseded by one that is then refused, as the
@@ -27,110 +27,112 @@ them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from shardlog.crdt.errors import RemoteProtocolError
-from shardlog.crdt.wire.codec import decode_outline, decode_report
-from shardlog.crdt.wire.schema import ReportOutline
+from shardlog.crdt.wire.codec import decode_head, decode_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from shardlog.crdt.delta import Total, Write
     from shardlog.crdt.replication.messages import Report
+    from shardlog.crdt.wire.schema import ReportHead
 
 KEPT_MAX = 32
 """So many reports of a process are kept that do not supersede one another."""
 
 
+class _Kept(NamedTuple):
+    """A report; `follows` is what it, or the first that it superseded, follows."""
+
+    sequence: int
+    follows: int
+    frame: bytes
+
+
 class _Chain:
-    """Reports of one process that can be joined."""
+    """Reports of one process with none missing between them."""
 
-    __slots__ = ("_counted", "_ends", "_first", "_frames", "_last", "_written")
+    __slots__ = ("_kept",)
 
-    def __init__(self, head: ReportOutline | Report, frame: bytes) -> None:
-        self._first = frame
-        self._frames = [frame]
-        self._last = head
-        self._written = {write.path for write in head.writes}
-        self._counted = {total.path for total in head.totals}
+    def __init__(self, head: ReportHead, frame: bytes) -> None:
+        self._kept = [_Kept(head.sequence, head.follows, frame)]
+
+    def take(self, head: ReportHead, frame: bytes) -> bool:
+        """Take the report if it is the next, and there is room. O(what it supersedes)."""
+        kept, follows = self._kept, head.follows
+        if not kept[-1].sequence == follows < head.sequence:
+            return False
+        while kept and 0 < head.since <= kept[-1].sequence:
+            follows = kept.pop().follows
+        if len(kept) >= KEPT_MAX:
+            return False
+        kept.append(_Kept(head.sequence, follows, frame))
+        return True
+
+    def join(self) -> Iterator[Report | RemoteProtocolError]:
+        """What is left, joined where that means the same. O(its items)."""
+        joined: _Joined | None = None
+        for _, follows, frame in self._kept:
+            try:
+                report = replace(decode_report(frame), follows=follows)
+            except RemoteProtocolError as error:
+                if joined is not None:
+                    yield joined.report()
+                joined = None
+                yield error
+                continue
+            if joined is None or not joined.take(report):
+                if joined is not None:
+                    yield joined.report()
+                joined = _Joined(report)
+        if joined is not None:
+            yield joined.report()
+
+
+class _Joined:
+    """A report, or several that follow one another as one."""
+
+    def __init__(self, report: Report) -> None:
+        self._first = self._last = report
+        self._writes = {write.path: write for write in report.writes}
+        self._totals = {total.path: total for total in report.totals}
         self._ends: set[str] | None = None
-        """Where a write would be at or above a total, once there is more than one report."""
+        """Where a write would be at or above a total, once it is asked."""
 
-    def take(self, head: ReportOutline | Report, frame: bytes) -> bool:
-        """Take the next report of the process, if it can be joined. O(its items)."""
+    def take(self, report: Report) -> bool:
+        """Join the next report, if that means the same. O(its items), and those before, once."""
         last = self._last
-        if (
-            head.follows != last.sequence
-            or head.sequence <= last.sequence
-            or last.follows == 0
-            or head.erases
-            or last.retired
-            or last.final
-            or len(self._frames) >= KEPT_MAX
-        ):
+        if last.follows == 0 or last.retired or last.final or report.erases:
             return False
-        writes = [write.path for write in head.writes]
-        totals = [total.path for total in head.totals]
-        is_known = self._written.issuperset(writes) and self._counted.issuperset(totals)
-        if not (is_known and self._ends is not None) and not self._learn(writes, totals):
-            return False
-        if (
-            is_known
-            and len(writes) == len(self._written)
-            and len(totals) == len(self._counted)
-            and type(head) is ReportOutline
-        ):
-            self._frames = [frame]
-        else:
-            self._frames.append(frame)
-        self._last = head
-        return True
-
-    def join(self) -> list[Report | RemoteProtocolError]:
-        """The joined report; several, and errors, where there may be none. O(items left)."""
-        taken = [_decoded(frame) for frame in self._frames]
-        reports = [report for report in taken if not isinstance(report, RemoteProtocolError)]
-        if len(reports) < len(taken):
-            return taken
-        if self._frames[0] is not self._first:
-            first = _decoded(self._first)
-            if isinstance(first, RemoteProtocolError):
-                return [first, *taken]
-            reports[0] = replace(reports[0], follows=first.follows, erases=first.erases)
-        writes: dict[str, Write] = {}
-        totals: dict[str, Total] = {}
-        for report in reports:
-            for write in report.writes:
-                older = writes.pop(write.path, write)
-                if type(write.value) is dict and type(older.value) is not dict:
-                    return [*reports]
-                writes[write.path] = write
-            for total in report.totals:
-                totals[total.path] = total
-        return [
-            replace(
-                reports[-1],
-                follows=reports[0].follows,
-                erases=reports[0].erases,
-                writes=[*writes.values()],
-                totals=[*totals.values()],
-            )
-        ]
-
-    def _learn(self, writes: list[str], totals: list[str]) -> bool:
-        """Whether all writes may go before all totals, these too; they are known then."""
-        written, counted = self._written.union(writes), self._counted.union(totals)
         if self._ends is None:
-            ends = set(_at_and_above(counted))
-        else:
-            ends = self._ends.union(_at_and_above(counted - self._counted))
-        if not ends.isdisjoint(written):
-            return False
-        self._written, self._counted, self._ends = written, counted, ends
+            self._ends = set(_at_and_above(self._totals))
+        writes = {write.path: write for write in report.writes}
+        for path, write in writes.items():
+            older = self._writes.get(path, write)
+            if path in self._ends or (type(write.value) is dict and type(older.value) is not dict):
+                return False
+        self._ends.update(
+            _at_and_above(t.path for t in report.totals if t.path not in self._totals)
+        )
+        self._writes |= writes
+        self._totals |= {total.path: total for total in report.totals}
+        self._last = report
         return True
+
+    def report(self) -> Report:
+        """All that they say. O(items)."""
+        if self._first is self._last:
+            return self._first
+        return replace(
+            self._last,
+            follows=self._first.follows,
+            erases=self._first.erases,
+            writes=[*self._writes.values()],
+            totals=[*self._totals.values()],
+        )
 
 
 def join(frames: Iterable[bytes]) -> Iterator[Report | RemoteProtocolError]:
@@ -141,7 +143,7 @@ def join(frames: Iterable[bytes]) -> Iterator[Report | RemoteProtocolError]:
     chains: dict[str, _Chain] = {}
     for frame in frames:
         try:
-            head = decode_outline(frame) or decode_report(frame)
+            head = decode_head(frame)
         except RemoteProtocolError as error:
             yield error
             continue
@@ -153,13 +155,6 @@ def join(frames: Iterable[bytes]) -> Iterator[Report | RemoteProtocolError]:
         chains[head.process] = _Chain(head, frame)
     for chain in chains.values():
         yield from chain.join()
-
-
-def _decoded(frame: bytes) -> Report | RemoteProtocolError:
-    try:
-        return decode_report(frame)
-    except RemoteProtocolError as error:
-        return error
 
 
 def _at_and_above(paths: Iterable[str]) -> Iterator[str]:

@@ -68,6 +68,11 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
 
     `counted` is the sum of all that the process has counted so far, at whatever paths; a part of it
     that is PART_MAX may be more.
+
+    `since`: all that was said from the report of this sequence on is said anew here, at the same
+    paths and in the same generations, and none of these reports begins a repetition, erases,
+    retires or is final. Whoever has them still before them needs none but this one. 0: what was
+    said before stands beside it.
     """
 
     process: str
@@ -80,6 +85,7 @@ class Report(msgspec.Struct, array_like=True, frozen=True, tag="report"):
     follows: Natural = 0
     retired: list[Retired] = []
     counted: Amount = 0
+    since: Natural = 0
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):

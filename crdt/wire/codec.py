@@ -45,12 +45,12 @@ from shardlog.crdt.wire.schema import (
     TEXT_CHARACTERS_MAX,
     VERSION,
     Message,
-    ReportOutline,
+    ReportHead,
 )
 
 _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
-_outline = msgspec.msgpack.Decoder(ReportOutline)
+_head = msgspec.msgpack.Decoder(ReportHead)
 _stream = msgspec.msgpack.Decoder(Delta | Heartbeat | SnapshotChunk)
 _request = msgspec.msgpack.Decoder(SnapshotRequest)
 _above = msgspec.msgpack.Decoder(SnapshotRequest | PassDown)
@@ -100,14 +100,9 @@ def decode_report(frame: bytes) -> Report:
     return report
 
 
-def decode_outline(frame: bytes) -> ReportOutline | None:
-    """The outline of a report; None if it can't be had, or is none. O(size)."""
-    if len(frame) > FRAME_BYTES_MAX or frame[:1] != _HEAD:
-        return None
-    try:
-        return _outline.decode(memoryview(frame)[1:])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
+def decode_head(frame: bytes) -> ReportHead:
+    """The head of a report: the rest may be none. O(size). Raises as `decode_report`."""
+    return _decode(_head, frame)
 
 
 def decode_published(frame: bytes) -> StreamMessage:

@@ -43,33 +43,20 @@ PATH_KEYS_MAX = 64
 """More than any shard's path has: to merge at a path is to look at all its prefixes."""
 
 
-class Place(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Where an item is, whatever it says: the first field of each kind."""
-
-    path: str
-
-
-class PlainWrite(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A `Write` of a value that is neither `{}` nor bytes nor a list."""
-
-    path: str
-    stamp: int
-    writer: int
-    value: None | bool | int | float | str
-
-
-class ReportOutline(msgspec.Struct, array_like=True, frozen=True, tag="report"):
-    """A `Report` without what its items say. Only one with plain writes alone can be read so."""
+class ReportHead(msgspec.Struct, array_like=True, frozen=True, tag="report"):
+    """A `Report` of which nothing is read but where it stands among others."""
 
     process: str
     sequence: Natural
-    sent_ns: Natural
-    final: bool
-    writes: list[PlainWrite]
-    erases: list[Place]
-    totals: list[Place]
+    sent_ns: msgspec.Raw
+    final: msgspec.Raw
+    writes: msgspec.Raw
+    erases: msgspec.Raw
+    totals: msgspec.Raw
     follows: Natural = 0
-    retired: list[Place] = []
+    retired: msgspec.Raw = msgspec.Raw()
+    counted: msgspec.Raw = msgspec.Raw()
+    since: Natural = 0
 
 
 Message = (

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 MS = 1_000_000
 NOW = 1_700_000_000 * SECOND
+FAR = NOW + 7_200 * SECOND
+"""So far ahead that a process says no more of its presence."""
 PROCESS = "scraper-1@node-1:boot:1:1:aa"
 AMOUNTS: list[Amount] = [1, 7, (0, 5, 2, 0)]
 VALUES: list[Value] = [1, "text", None, b"bytes", [1, [2]]]
@@ -45,6 +47,7 @@ class Life:
         self.box.has_life = True
         self.box.receive_connected(NOW)
         self.sent: list[int] = []
+        self.last = "counts", [self.blade]
 
     def say(self, now_ns: int) -> None:
         """One log call."""
@@ -53,6 +56,9 @@ class Life:
         paths = [f"{self.blade}/{tail}" for tail in rng.sample(TAILS, rng.randint(1, 3))]
         if kind in ("counts", "values") and rng.random() < 0.9:  # usually one path has one kind
             paths = [f"{path}/{kind}" for path in paths]
+        if rng.random() < 0.5:  # the same again, as most programs do
+            kind, paths = self.last
+        self.last = kind, paths
         if kind == "counts":
             said = shard(now_ns, counts=dict.fromkeys(paths, rng.choice(AMOUNTS)))
         elif kind == "erase":
@@ -131,7 +137,7 @@ def test_what_is_joined_leaves_what_each_report_alone_would_leave(seed: int) -> 
     rng = Random(seed)
     lives = [Life(number, rng) for number in range(3)]
     alone, joined = Collector(), Collector()
-    now_ns, joins = NOW, 0
+    now_ns, joins, anew = NOW, 0, 0
     for _ in range(40):
         waiting: list[bytes] = []
         for _ in range(rng.randint(1, 12)):
@@ -141,7 +147,9 @@ def test_what_is_joined_leaves_what_each_report_alone_would_leave(seed: int) -> 
                 life.say(now_ns)
             waiting += life.send(now_ns)
         for frame in waiting:
-            alone.machine.receive(decode_report(frame), now_ns)
+            single = decode_report(frame)
+            anew += single.since > 0
+            alone.machine.receive(single, now_ns)
         taken = list(join(waiting))
         joins += len(waiting) - len(taken)
         for report in taken:
@@ -152,6 +160,7 @@ def test_what_is_joined_leaves_what_each_report_alone_would_leave(seed: int) -> 
         assert joined.rows() == alone.rows()
         assert joined.shown() == alone.shown()
     assert joins > 50
+    assert anew > 5
 
 
 def chain(*reports: dict[str, Any]) -> list[Report]:
@@ -197,6 +206,103 @@ def test_reports_at_several_paths_become_one_with_all_of_them() -> None:
     assert isinstance(report, Report)
     assert {w.path: w.value for w in report.writes} == {"a/x": 2, "a/y": 1}
     assert (report.totals, report.erases) == ([Total("n", 3, 1, 1, 1)], [Erase("a", 1, 0)])
+
+
+def test_what_is_superseded_is_not_even_decoded() -> None:
+    """What is wrong in it harms nobody, and the others are in line."""
+    first, wrong, newest, last = chain(
+        {"writes": [write("a", 1)], "totals": [Total("n", 3, 1, 1, 1)]},
+        {"writes": [write("b\\", 2)]},
+        {"writes": [write("b", 3)], "since": 3},
+        {"writes": [write("b", 4)], "erases": [Erase("b", 1, 0)]},
+    )
+    assert join_all([first, wrong, newest, last]) == [
+        _with(
+            newest,
+            {
+                "follows": 1,
+                "writes": [*first.writes, *newest.writes],
+                "totals": first.totals,
+            },
+        ),
+        last,
+    ]
+
+
+def test_what_is_superseded_behind_a_hole_still_stands() -> None:
+    """It is another connection's, or was said before something that is missing."""
+    first, second = chain({"writes": [write("a", 1)]}, {"writes": [write("a", 2)], "since": 2})
+    again = _with(second, {"sequence": 9, "follows": 8})
+    assert join_all([first, again]) == [first, again]
+
+
+def flush(box: Outbox) -> list[Report]:
+    """All that it has to say."""
+    return list(iter(lambda: box.next_report(NOW, NOW), None))
+
+
+def test_a_report_says_anew_what_those_before_it_said() -> None:
+    """At the same paths or more, in the same generations, and nothing is erased."""
+    box = Life(1, Random(1)).box
+    said = [
+        shard(NOW, writes={"a": 0}, counts={"n": 1}),
+        shard(NOW, writes={"a": 1}, counts={"n": 1}),
+        shard(NOW, writes={"a": 2}, counts={"n": 1}),
+        shard(NOW, writes={"a": 3, "b": 1}, counts={"n": 1}),
+        shard(NOW, writes={"a": 4}, counts={"n": 1}),
+        shard(NOW, writes={"a": 5}, counts={"n": 1}),
+        shard(NOW, writes={"a": {}}, counts={"n": 1}),
+        shard(NOW, erases=("n",), counts={"m": 1}),
+        shard(NOW, counts={"m": 1}),
+        shard(NOW, counts={"m": 1}),
+        shard(NOW, writes={"m": 1}, counts={"m": 1}),
+    ]
+    before = flush(box)
+    assert not any(report.since for report in before)
+    reports: list[Report] = []
+    for each in said:
+        box.receive(each)
+        reports += flush(box)
+    since = [report.since and report.since - before[-1].sequence for report in reports]
+    assert since == [0, 1, 1, 1, 0, 5, 0, 0, 0, 0, 10, 10, 0]
+
+
+def test_no_report_supersedes_the_last() -> None:
+    """What comes behind it, as from another thread, leaves it: it says how the process ended."""
+    box = Life(1, Random(1)).box
+    box.receive(shard(FAR, counts={"n": 1}))
+    flush(box)
+    box.receive_close(NOW)
+    (last,) = flush(box)
+    box.receive(shard(FAR, counts={"n": 1}))
+    (behind,) = flush(box)
+    assert (last.final, behind.final, behind.since) == (True, False, 0)
+
+
+def test_no_report_supersedes_the_first_of_a_connection() -> None:
+    """Its sequence is the baseline of what a lost store may have heard."""
+    box = Life(1, Random(1)).box
+    box.receive_acknowledged(flush(box)[-1].sequence)
+    box.receive(shard(FAR, writes={"a": 1}))
+    flush(box)
+    box.receive_disconnected()
+    box.receive_connected(NOW)
+    (first,) = flush(box)
+    box.receive(shard(FAR, writes={"a": 2}))
+    (behind,) = flush(box)
+    assert (first.follows, behind.follows, behind.since) == (0, first.sequence, 0)
+
+
+def test_an_empty_dict_supersedes_no_scalar() -> None:
+    """The scalar's floor stays, also where the handler has forgotten that it was there."""
+    box = Life(1, Random(1)).box
+    box.has_life = False
+    box.receive(shard(NOW, writes={"a": 1}))
+    flush(box)
+    box.handle_timer(NOW + 120 * SECOND)
+    box.receive(shard(NOW, writes={"a": {}}))
+    (report,) = flush(box)
+    assert (report.erases, report.since) == ([], 0)
 
 
 APART: list[list[dict[str, Any]]] = [

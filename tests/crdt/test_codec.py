@@ -161,6 +161,7 @@ CASES: list[tuple[Decode, Message]] = [
             [Erase("a\\/b", 4, 0)],
             [Total("n", 1, 2, 3, 4), Total("m", 1, 2, 3, (1, 2, 3, 4))],
             counted=(1, 2, 3, 4),
+            since=6,
         ),
     ),
     (

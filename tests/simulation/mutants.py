@@ -314,6 +314,18 @@ SLIPS = [
         "        self._whole = 0\n        self._final_is_due",
     ),
     Mutant(
+        "a report supersedes totals that it does not say anew",
+        "handler.outbox",
+        "            and counted >= said.counted\n",
+        "",
+    ),
+    Mutant(
+        "a joined report follows what the newest in it does",
+        "collector.sidecar.joining",
+        "            follows = kept.pop().follows",
+        "            kept.pop()",
+    ),
+    Mutant(
         "a new generation goes on from the old total",
         "crdt.counter",
         "            return Mark(_shared(generation), total), total",
