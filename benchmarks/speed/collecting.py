@@ -16,12 +16,13 @@ another has no rest. The paths stay the same: what new ones cost is in case 8.
 
 - *bare loop*: a PULL socket with the collector's own options, `recv`, and msgspec into the same
   structs; it keeps nothing.
-- *Redis*: its own server without persistence, which is faster than any, over a Unix socket, with
-  pipelines of eight reports from each of the eight connections, as its documentation advises for
-  throughput (redis.io, "Redis pipelining"); all bytes are made beforehand, so that no client
-  library counts. Counts are HINCRBY, registers one HSET with many fields. *conflated* gets what
-  the reports have. A Redis client does not conflate: *as logged* is one HSET and two HINCRBY of
-  each log call. Neither orders registers by their stamps, or repeats what was lost.
+- *Redis*: its own server without persistence, which is faster than any: what it has is gone with
+  it, while the collector has committed to the disk what it publishes. It is spoken to over a Unix
+  socket, with pipelines of eight reports from each of the eight connections, as its documentation
+  advises for throughput (redis.io, "Redis pipelining"); all bytes are made beforehand, so that no
+  client library counts. Counts are HINCRBY, registers one HSET with many fields. *conflated* gets
+  what the reports have. A Redis client does not conflate: *as logged* is one HSET and two HINCRBY
+  of each log call. Neither orders registers by their stamps, or repeats what was lost.
 """
 
 from __future__ import annotations
