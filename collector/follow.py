@@ -28,6 +28,7 @@ from __future__ import annotations
 import errno
 import random
 import socket as os_socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -50,8 +51,11 @@ BATCH_BYTES = 4 << 20
 
 REPORTS_MAX = 2048
 REPORTS_BYTES = 16 << 20
-"""How many reports a collector takes at once, and how many bytes; it joins them as they come. It
-takes some 50 ms, as long as a busy process gathers what it says."""
+"""How many reports a collector takes at once, and how many bytes; it joins them as they come."""
+GATHER_MS = 20
+"""So long it gathers them where FRAMES_MAX or more are there, as what a batch costs does not grow
+with them: less than a busy process gathers what it says."""
+PAUSE_MS = 1
 
 REPORTS_HWM = 100
 PUBLISH_UP_HWM = 200
@@ -171,6 +175,24 @@ def arrived(socket: Socket, frames_max: int, bytes_max: int) -> Iterator[bytes]:
                 return
     except zmq.Again:
         pass
+
+
+def gathered(pull: Socket) -> Iterator[bytes]:
+    """The reports that have arrived, and if they are many, what comes within GATHER_MS.
+
+    Sockets hold fewer than can be joined: who sends more has to wait until there is room.
+    """
+    frames = size = 0
+    end = time.monotonic() + GATHER_MS / 1_000
+    while True:
+        for frame in arrived(pull, REPORTS_MAX - frames, REPORTS_BYTES - size):
+            frames += 1
+            size += len(frame)
+            yield frame
+        is_full = frames >= REPORTS_MAX or size >= REPORTS_BYTES
+        if is_full or frames < FRAMES_MAX or time.monotonic() >= end:
+            return
+        time.sleep(PAUSE_MS / 1_000)
 
 
 def drain_multipart(socket: Socket, messages_max: int = FRAMES_MAX) -> list[list[bytes]]:

@@ -185,8 +185,7 @@ class _Shell:
         """Hand all that has arrived on these to the machine; whether there were reports."""
         has_reports = False
         if self._pull in ready:
-            frames = follow.arrived(self._pull, follow.REPORTS_MAX, follow.REPORTS_BYTES)
-            for report in join(frames):
+            for report in join(follow.gathered(self._pull)):
                 has_reports = True
                 if isinstance(report, RemoteProtocolError):
                     self._machine.refuse(report.reason, f"a report: {report}", now_ns)

@@ -9,6 +9,7 @@ import tempfile
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -138,6 +139,52 @@ def test_drain_takes_no_more_than_it_was_told(sockets: Sockets) -> None:
         found += some
 
     assert found == [bytes([number]) for number in range(5)]
+
+
+def pipe(sockets: Sockets) -> tuple[follow.Socket, follow.Socket]:
+    """A pull and a push socket: what is sent has arrived."""
+
+    def plain(context: follow.Context, kind: int) -> follow.Socket:
+        return context.socket(kind)
+
+    pull, push = sockets.open(plain, zmq.PULL), sockets.open(plain, zmq.PUSH)
+    pull.bind("inproc://reports")
+    push.connect("inproc://reports")
+    return pull, push
+
+
+def test_where_many_reports_wait_more_are_gathered(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes in a while, a long one here, is in the same batch; one that is full ends."""
+    monkeypatch.setattr(follow, "GATHER_MS", 60_000)
+    monkeypatch.setattr(follow, "REPORTS_MAX", follow.FRAMES_MAX + 10)
+    pull, push = pipe(sockets)
+    for n in range(follow.FRAMES_MAX):
+        push.send(b"%d" % n)
+
+    def send_more() -> None:
+        for n in range(follow.FRAMES_MAX, follow.FRAMES_MAX + 20):
+            push.send(b"%d" % n)
+
+    later = Timer(0.05, send_more)
+    later.start()
+    try:
+        taken = list(follow.gathered(pull))
+    finally:
+        later.join()
+    assert taken == [b"%d" % n for n in range(follow.FRAMES_MAX + 10)]
+
+
+def test_where_few_reports_wait_none_is_gathered(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are taken at once: else this would not end."""
+    monkeypatch.setattr(follow, "GATHER_MS", float("inf"))
+    pull, push = pipe(sockets)
+    for n in range(follow.FRAMES_MAX - 1):
+        push.send(b"%d" % n)
+    assert len(list(follow.gathered(pull))) == follow.FRAMES_MAX - 1
 
 
 def test_localhost_reaches_who_has_bound_the_ipv4_loopback(sockets: Sockets) -> None:
