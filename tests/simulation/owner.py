@@ -15,6 +15,7 @@ from tests.simulation.paths import billionths, prefixes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from shardlog.crdt.delta import Amount
     from shardlog.crdt.replication.messages import Report
     from tests.simulation.truth import Mark
 
@@ -34,7 +35,7 @@ class Owner:
         self.kept: dict[str, tuple[Kept, ...]] = {}
         self.floors: dict[str, int] = {}
         self._resets: dict[str, int] = {}
-        self._heard: dict[tuple[str, str], tuple[int, int]] = {}
+        self._heard: dict[tuple[str, str], tuple[int, Amount]] = {}
         self._lines: dict[str, int] = {}
 
     def copy(self) -> Owner:
@@ -53,14 +54,15 @@ class Owner:
         in_line = report.follows in (0, line)
         for total in report.totals:
             key = (report.process, total.path)
-            generation, known = self._heard.get(key, (-1, 0))
+            generation, heard = self._heard.get(key, (-1, 0))
             if total.generation < generation or (total.generation > generation and not in_line):
                 continue
-            n = billionths(total.amount)
-            more = n - (known if total.generation == generation else 0)
-            self._heard[key] = (total.generation, n)
+            known = heard if total.generation == generation else 0
+            self._heard[key] = (total.generation, total.amount)
             floor = self.floor_over(total.path)
-            if more and total.last > floor:
+            # Counts that add up to nothing have been counted all the same, and have their age.
+            if total.amount != known and total.last > floor:
+                more = billionths(total.amount) - billionths(known)
                 born = max(total.born, floor + 1, self._resets.get(total.path, 0) + 1)
                 kept = self.kept.get(total.path, ())
                 self.kept[total.path] = (*kept, Kept(born, total.last, more))

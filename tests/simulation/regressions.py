@@ -274,4 +274,19 @@ REGRESSIONS = {
             Wait(ms=1000),
         ),
     ),
+    "counts that add up to nothing have their age all the same": Schedule(
+        144855,
+        Layout(has_life=False, erases=True),
+        (
+            Start(host=0, process=1),
+            Start(host=1, process=2),
+            Start(host=1, process=3),
+            Pause(node="collector 1", ms=600),
+            Log(process=2, counts=(("t/1/f", (0, 0, 2, 0)),)),
+            Log(process=1, erases=("t/1",)),
+            Log(process=2, counts=(("t/1/f", 1), ("t/1/f", 1))),
+            Wait(ms=150),
+            Log(process=3, counts=(("t/1/f", (0, 0, 2, 0)),)),
+        ),
+    ),
 }
