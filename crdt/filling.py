@@ -1,8 +1,7 @@
 """A fragment on its way: what a part holds, path by path, until that fills a message.
 
-It is made in runs, as much of each as possible by C code: a snapshot of an aggregator of ten hosts
-and a million leaves takes 0.66 us a leaf, encoded, and 0.9 us path by path. What a run takes is not
-estimated, but seen by encoding it.
+It is made in runs, as much of each as possible by C code; `benchmarks.speed --case 7` measures it.
+What a run takes is not estimated, but seen by encoding it.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
     from shardlog.crdt.lww_map import Floor, Leaf
 
-
 _RUN = 200
+"""So many paths are encoded at once, and half as many as often as these are too large."""
 
 
 class _Numbers(dict[str, int]):
