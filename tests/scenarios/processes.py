@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,3 +138,24 @@ def running(*hosts: str) -> Generator[Cluster]:
             yield cluster
         finally:
             cluster.stop()
+
+
+def on_terminal(columns: int, *arguments: str) -> tuple[int, str]:
+    """Run `shardlog` on a terminal so wide; its exit code, and all that it has written there."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, columns))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "shardlog"), *arguments],
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment, "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO is how a terminal says that it is over
+        while chunk := os.read(ours, 65_536):
+            shown += chunk
+    os.close(ours)
+    return process.wait(WAIT_S), shown.decode()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
-import pty
 import re
 import select
 import signal
 import socket
 import subprocess
 import sys
-import termios
 import threading
 import time
 from pathlib import Path
@@ -27,6 +24,7 @@ from shardlog.crdt.replication.messages import HostStatus
 from shardlog.monitor import connect
 from tests.helpers import eventually, free_pair
 from tests.monitor.server import Server
+from tests.scenarios.processes import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -480,20 +478,11 @@ def test_errors_prints_a_table_a_list_or_one_group(server: Server) -> None:
     assert [failure["test"] for failure in whole["failures"]] == ["answered"]
 
 
-def on_terminal(columns: int, *arguments: str) -> list[str]:
-    """The lines that a command prints on a terminal, as far as it is wide, without colours."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, columns))
-    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    with subprocess.Popen([SHARDLOG, *arguments], stdout=theirs, env=environment) as command:
-        os.close(theirs)
-        printed = b""
-        with contextlib.suppress(OSError):  # how Linux says that nobody writes there any more
-            while chunk := os.read(ours, 65_536):
-                printed += chunk
-    os.close(ours)
-    assert command.returncode == 0
-    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", printed.decode()).splitlines()]
+def rows_on_terminal(*arguments: str) -> list[str]:
+    """The lines of 80 columns that a command prints, without colours."""
+    code, shown = on_terminal(80, *arguments)
+    assert code == 0
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()]
 
 
 def test_blades_and_errors_are_read_on_80_columns(server: Server) -> None:
@@ -515,8 +504,8 @@ def test_blades_and_errors_are_read_on_80_columns(server: Server) -> None:
     sample: list[Value] = [time.time_ns() - 3600 * 10**9, "p", "1.4", "text"]
     server.write(f"{group}/samples/first-0", sample)
     server.count(f"{group}/count/node-17/orchestrator", 123_456)
-    there = on_terminal(80, "blades", "--connect", server.url)
-    wrong = on_terminal(80, "errors", "--connect", server.url)
+    there = rows_on_terminal("blades", "--connect", server.url)
+    wrong = rows_on_terminal("errors", "--connect", server.url)
 
     assert max(map(len, [*there, *wrong])) <= 80
     row = "orchestrator  node-17  lost    1234567           7 h  3 min  SIGKILL, out of"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from shardlog.monitor import connect
 from shardlog.monitor.follow import follow
 from shardlog.monitor.live.recording import Recorder
 from tests.helpers import WAIT_S, eventually
-from tests.scenarios.processes import Cluster, running
+from tests.scenarios.processes import Cluster, on_terminal, running
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -397,23 +396,10 @@ def test_a_terminal_shows_how_it_stands_while_it_runs(
 ) -> None:
     """The view is gone at the end; what a state says does not move the cursor."""
     blade.log(r"{'intents': {'\x1b[2Jevil': {'host': 'x'}}}")
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [SHARDLOG, "test", write(tmp_path, GOOD), "--connect", cluster.url, "--for", "3s"],
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"},
-        start_new_session=True,
-    )
-    os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # EIO is how a terminal says that it is over
-        while chunk := os.read(ours, 65536):
-            shown += chunk
-    os.close(ours)
-    text = shown.decode()
+    arguments = ("test", write(tmp_path, GOOD), "--connect", cluster.url, "--for", "3s")
+    code, text = on_terminal(100, *arguments)
 
-    assert process.wait(WAIT_S) == 3
+    assert code == 3
     assert "nothing is in doubt" in text
     assert "of 1 hosts live" in text
     assert "before rung 1/2 'started'" in text
