@@ -138,6 +138,8 @@ class Sidecar:
         self._arrived: list[str] = []
         self._dirty_registers: dict[str, None] = {}
         self._restore(restored, now_ns)
+        self._has_names = named is not None
+        self._is_untold = False
         self._is_to_name = named is not None and named[:1] != (restored.replica,)
         # One that it replaces is named after an end between the store and the name.
         if named and self._is_to_name and named[0] not in restored.replaces:
@@ -273,6 +275,7 @@ class Sidecar:
     def persisted(self, now_ns: int) -> list[Acknowledge | Remove]:
         """The last Persist succeeded: what is due now, to be obeyed. O(processes in it)."""
         self._notes.store_works(now_ns)
+        self._is_untold = False
         return self._ledger.take_due()
 
     def not_persisted(self, batch: Persist, why: str, now_ns: int) -> None:
@@ -354,6 +357,8 @@ class Sidecar:
             effects += self._outlet.publish(fragments, touched)
         effects += self._outlet.take_effects()
         effects += self._notes.take_logs()
+        if self._is_untold:
+            return [e for e in effects if not isinstance(e, Publish | Answer) or e.channel != "up"]
         return effects
 
     def check_invariants(self) -> None:
@@ -384,12 +389,18 @@ class Sidecar:
         self._forgetting.watch(self.state.take_touched())
 
     def _succeed(self, lost: Iterable[str], why: str) -> None:
+        """Go on as another replica; where nothing names it, nobody hears it until it is stored.
+
+        Else a collector that ends before its disk can be written comes back as the lost one, and
+        counts beside its successor what that had told.
+        """
         lost_ns = self._tick_ns + self._config.max_skew_ms * MS
         self._notes.forget_sums()
         self._ledger.succeed(self._epoch, lost, why, lost_ns)
         self._outlet.succeed(self._epoch)
         self._pieces = []  # the entries in them are those of the lost one
         self._is_to_name = True
+        self._is_untold = not self._has_names
 
     def _sweep(self, now_ns: int) -> None:
         self._has_swept = True

@@ -536,7 +536,33 @@ def test_who_is_told_that_another_went_on_for_it_replaces_both() -> None:
     machine.request("up", b"a", SnapshotRequest(1, None, run="other", version=REPLACED))
     (log,) = [e.text for e in machine.take_effects() if isinstance(e, Log)]
     assert "/s went back in time: other goes on for replica-1; " in log
+    machine.persisted(NOW)
     assert said(machine).replaces == ["replica-1", "other"]
+
+
+@pytest.mark.parametrize(
+    ("named", "is_told"), [(None, [False, False, True]), (("replica-1",), [True, True, True])]
+)
+def test_nobody_above_hears_of_another_that_is_neither_stored_nor_named(
+    named: tuple[str, ...] | None, is_told: list[bool]
+) -> None:
+    """As over tcp with a full disk: what comes back is the lost one, and would count it again."""
+    machine = collector(named=named)
+    machine.request("up", b"a", SnapshotRequest(1, None, run="run-1", version=9))
+    told: list[bool] = []
+    for second, is_full in enumerate((True, True, False), 1):
+        machine.receive(report(second, total(second, 5)), NOW)
+        machine.request("up", b"b", SnapshotRequest(1, None))
+        machine.handle_timer(NOW + 2 * second * SECOND)
+        effects = machine.take_effects()
+        (batch,) = [e for e in effects if isinstance(e, Persist)]
+        if is_full:
+            machine.not_persisted(batch, "disk full", NOW)
+        else:
+            machine.persisted(NOW)
+            effects = machine.take_effects()
+        told.append(any(isinstance(e, Publish | Answer) for e in effects))
+    assert (machine.replica, told) == ("run-2", is_told)
 
 
 @pytest.mark.parametrize(

@@ -289,4 +289,20 @@ REGRESSIONS = {
             Log(process=3, counts=(("t/1/f", (0, 0, 2, 0)),)),
         ),
     ),
+    "a replica that only memory knew, and that its collector does not come back as": Schedule(
+        164518,
+        Layout(hosts=1, aggregators=1, is_tree=True, bytes_max=200, has_life=False),
+        (
+            Start(host=0, process=3),
+            Wait(ms=1),
+            FailStore(host=0, ms=1500),
+            CrashCollector(host=0, when="within publishing", ms=600),
+            Log(process=3),
+            Wait(ms=400),
+            Log(process=3, counts=(("t/1/m/x", 9),)),
+            Wait(ms=400),
+            CrashAggregator(aggregator=0, ms=1500),
+            CrashCollector(host=0, when="at rest", ms=50),
+        ),
+    ),
 }
