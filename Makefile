@@ -25,7 +25,7 @@ lint: .venv/dev  ## style, types, floors
 	.venv/bin/pyright
 	.venv/bin/lint-imports --no-logo
 
-torture: .venv/dev  ## faults and load, for as long as it takes
+torture: .venv/dev  ## hostile values and hard ends, for some three minutes
 	.venv/bin/python -m benchmarks.torture
 
 chaos: .venv/dev  ## counts while everything is killed, for some three minutes
