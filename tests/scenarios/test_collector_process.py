@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from configparser import ConfigParser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +19,13 @@ import msgspec
 import pytest
 import zmq
 
+from shardlog.cli.collect import collect
 from shardlog.crdt.delta import Fragment, Total, Write
 from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.replication.messages import Report, SnapshotChunk
 from shardlog.crdt.wire import codec
 from shardlog.monitor import connect
+from tests.architecture.tree import ROOT
 from tests.helpers import eventually
 from tests.scenarios.processes import Cluster, running
 
@@ -238,6 +242,19 @@ def test_a_port_that_is_taken_ends_the_collector_with_2() -> None:
         assert ended.returncode == 2
         assert ended.stderr.count("\n") == 1
         assert "another process listens there" in ended.stderr
+
+
+def test_the_unit_keeps_what_waits_for_its_collector() -> None:
+    """The folder of its socket stays while it is down, and its store is where it may write."""
+    unit = ConfigParser(interpolation=None)
+    unit.read(ROOT / "docs" / "shardlog-collect.service")
+    service = unit["Service"]
+    name, *arguments = shlex.split(service["ExecStart"])
+    said = collect.make_context(name, arguments[1:]).params
+
+    assert (arguments[0], service["RuntimeDirectoryPreserve"]) == ("collect", "yes")
+    assert said["listen"] == f"ipc:///run/{service['RuntimeDirectory']}/collector.sock"
+    assert said["store"] == f"/var/lib/{service['StateDirectory']}"
 
 
 def test_systemd_that_is_not_there_does_not_end_a_collector(tmp_path: Path) -> None:
