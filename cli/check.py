@@ -23,6 +23,7 @@ from shardlog.crdt.endpoint import AGGREGATOR_SERVE, check_address, collector_li
 from shardlog.crdt.errors import ConfigError, Unreachable
 from shardlog.crdt.replication.messages import Heartbeat
 from shardlog.monitor import connect
+from shardlog.monitor.presence import Blade
 from shardlog.monitor.views import clock_remark, doubts
 
 TIMEOUT_S = 3.0
@@ -148,17 +149,17 @@ def _served(url: str) -> Iterator[Finding]:
     """Whether monitors are answered, and how complete what they are told is."""
     try:
         with connect(url, timeout_ms=int(1000 * TIMEOUT_S)) as cluster:
-            heartbeat = cluster.heartbeat
+            heartbeat, blades = cluster.heartbeat, cluster.blades()
     except ConfigError as error:
         yield Finding("monitors", "wrong", str(error))
     except Unreachable as error:
         yield Finding("monitors", "unreachable", str(error))
     else:
-        yield from _heard(url, heartbeat)
+        yield from _heard(url, heartbeat, blades)
 
 
-def _heard(url: str, heartbeat: Heartbeat | None) -> Iterator[Finding]:
-    """What a server says of itself and of its hosts."""
+def _heard(url: str, heartbeat: Heartbeat | None, blades: list[Blade]) -> Iterator[Finding]:
+    """What a server says of itself, of its hosts and of their blades."""
     if heartbeat is None or not heartbeat.hosts:
         says = f"{url} serves no host: no collector sends there"
         yield Finding("monitors", "unreachable", says)
@@ -178,10 +179,31 @@ def _heard(url: str, heartbeat: Heartbeat | None) -> Iterator[Finding]:
         elif doubt.status == "stale":
             says += "; its collector has ended, or does not reach its aggregator"
         yield Finding(subject, status, says)
+    yield from _strangers({host.host for host in heartbeat.hosts}, blades)
     yield from _retention(url, heartbeat)
     for reason, times in sorted(heartbeat.refused.items()):
         says = f"turned away {times} times since the start of {url}, whose log names the first"
         yield Finding(f"refused {printable(reason)}", "wrong", says)
+
+
+def _strangers(hosts: set[str], blades: list[Blade]) -> Iterator[Finding]:
+    """Hosts of blades that no collector calls so: what is said of one is not found for the other.
+
+    Processes that have ended are of yesterday, and a collector may be newer than `hosts`.
+    """
+    named: set[str] = set()
+    for row in blades:
+        name, collector = row["host"], row["collector"]
+        if row["status"] in ("bye", "lost") or collector not in hosts:
+            continue
+        if name and name not in hosts | named:
+            named.add(name)
+            yield Finding(
+                f"host {printable(name)}",
+                "wrong",
+                f"{row['blade']} says that it runs there, but the collector that hears it is called"
+                f" {collector}; give blades their collector's name, as SHARDLOG_HOST={collector}",
+            )
 
 
 def _retention(url: str, heartbeat: Heartbeat) -> Iterator[Finding]:

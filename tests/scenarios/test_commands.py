@@ -778,6 +778,31 @@ def test_check_and_blades_name_a_host_whose_clock_is_off(server: Server) -> None
     assert run("blades", "--json", "--connect", server.url).stderr == ""
 
 
+def test_check_names_a_host_that_only_its_blades_call_so(server: Server) -> None:
+    """Once, however many there are, and as long as one of them has not ended."""
+    for blade, host, status in (
+        ("ended", "node-8", "bye"),
+        ("right", "node-1", "up"),
+        ("scraper-1", "machine", "lost"),
+        ("scraper-2", "machine", "up"),
+        ("scraper-3", "machine", "up"),
+    ):
+        presence = f"shardlog/presence/{blade}/{blade}@{host}:boot:7:1:x"
+        server.write(f"{presence}/host", host, "node-1@replica-1")
+        server.write(f"{presence}/heard", time.time_ns(), "node-1@replica-1")
+        server.write(f"{presence}/status", status, "node-1@replica-1")
+    code, findings = check("--connect", server.url)
+
+    assert code == 1
+    assert {subject: found for subject, found in findings.items() if "host" in subject} == {
+        "host machine": (
+            "wrong",
+            "scraper-2 says that it runs there, but the collector that hears it is called node-1; "
+            "give blades their collector's name, as SHARDLOG_HOST=node-1",
+        )
+    }
+
+
 def test_check_cannot_tell_where_no_host_is_heard(server: Server) -> None:
     """An aggregator that nobody sends to is no cluster that is fine."""
     server.hosts = []
