@@ -69,14 +69,21 @@ def examine(path: str | None, url: str | None, environ: Mapping[str, str]) -> It
         yield Finding("configuration", "wrong", str(error))
         return
     yield Finding("configuration", "fine", file or "no file")
-    wrong = list(_addresses(config))
-    yield from wrong
-    if not any(finding.subject in ("[handler] endpoint", "[collect] listen") for finding in wrong):
+    found = list(_addresses(config))
+    yield from found
+    wrong = {finding.subject for finding in found}
+    if wrong.isdisjoint(("[handler] endpoint", "[collect] listen")):
         yield from _collector(config, environ)
-    if not any(finding.subject == "[collect] to" for finding in wrong):
-        for address in config.collect.to:
-            yield _reach(f"aggregator {address}", address)
-    yield from _served(config.monitor.connect or AGGREGATOR_SERVE if url is None else url)
+    for subject, who, addresses in (
+        ("[collect] to", "aggregator", config.collect.to),
+        ("[aggregate] to", "aggregator", _above(config)),
+        ("[aggregate] peer", "twin", config.aggregate.peer),
+    ):
+        if subject not in wrong:
+            for address in addresses:
+                yield _reach(f"{who} {address}", address)
+    if url is not None or "[monitor] connect" not in wrong:
+        yield from _served(config.monitor.connect or AGGREGATOR_SERVE if url is None else url)
 
 
 def _versions() -> Finding:
@@ -105,12 +112,20 @@ def _addresses(config: Config) -> Iterator[Finding]:
         ("[collect] serve", collect.serve, collect.insecure),
         ("[aggregate] listen", aggregate.listen, aggregate.insecure),
         ("[aggregate] serve", aggregate.serve, aggregate.insecure),
+        *(("[aggregate] to", address, aggregate.insecure) for address in _above(config)),
+        *(("[aggregate] peer", address, aggregate.insecure) for address in aggregate.peer),
+        ("[monitor] connect", config.monitor.connect, True),
     ]
     for subject, address, insecure in written:
         try:
             check_address(address, insecure=insecure) if address else None
         except ConfigError as error:
             yield Finding(subject, "wrong", str(error))
+
+
+def _above(config: Config) -> list[str]:
+    """Where only an aggregator sends: what SHARDLOG_TO says is in both tables."""
+    return [address for address in config.aggregate.to if address not in config.collect.to]
 
 
 def _collector(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:

@@ -825,6 +825,66 @@ def test_check_asks_the_collector_of_the_file(server: Server, tmp_path: Path) ->
     assert findings[f"collector ipc://{tmp_path}/c.sock"][0] == "unreachable"
 
 
+def test_check_looks_at_all_addresses_of_the_file(server: Server, tmp_path: Path) -> None:
+    """Each of a wrong form is a finding, and nobody is looked for there."""
+    file = tmp_path / "shardlog.toml"
+    file.write_text(
+        "[collect]\nto = 'to'\nserve = 'serve'\n"
+        "[aggregate]\nto = ['tcp://127.0.0.1:7400', 'above']\npeer = 'twin'\n"
+        "[monitor]\nconnect = 'connect'\n"
+    )
+    code, findings = check("--config", str(file))
+
+    assert code == 1
+    assert {subject: says.split()[0] for subject, (_, says) in findings.items()} == {
+        "versions": "shardlog",
+        "configuration": str(file),
+        "[collect] to": "'to'",
+        "[collect] serve": "'serve'",
+        "[aggregate] to": "'above'",
+        "[aggregate] peer": "'twin'",
+        "[monitor] connect": "'connect'",
+        "collector": "none",
+    }
+    assert check("--config", str(file), "--connect", server.url)[1]["monitors"][0] == "fine"
+
+
+def test_check_tells_whether_those_above_an_aggregator_and_its_twins_listen(
+    server: Server, tmp_path: Path
+) -> None:
+    """As it does of those that a collector sends to; one that both name is asked once."""
+    file = tmp_path / "shardlog.toml"
+    to, above, twin = (free_pair() for _ in range(3))
+    file.write_text(
+        f"[collect]\nto = '{to}'\n[aggregate]\nto = ['{to}', '{above}']\n"
+        f"peer = ['{twin}', '{server.url}']\n"
+    )
+    result = run("check", "--json", "--connect", server.url, "--config", str(file))
+    found = [(f["subject"], f["status"]) for f in json.loads(result.stdout)]
+
+    assert result.exit_code == 3
+    assert [finding for finding in found if "tcp" in finding[0]] == [
+        (f"aggregator {to}", "unreachable"),
+        (f"aggregator {above}", "unreachable"),
+        (f"twin {twin}", "unreachable"),
+        (f"twin {server.url}", "fine"),
+    ]
+
+
+def test_check_judges_an_address_by_the_table_that_needs_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SHARDLOG_TO is in two tables: where collectors may use it, no aggregator has to."""
+    monkeypatch.setattr("shardlog.cli.check.TIMEOUT_S", 0.05)
+    monkeypatch.setenv("SHARDLOG_TO", "tcp://0.0.0.0:1")
+    file = tmp_path / "shardlog.toml"
+    file.write_text("[collect]\ninsecure = true\n")
+    _, findings = check("--connect", server.url, "--config", str(file))
+
+    assert findings["aggregator tcp://0.0.0.0:1"][0] == "unreachable"
+    assert "[aggregate] to" not in findings
+
+
 def test_check_of_a_broken_file_says_so(tmp_path: Path) -> None:
     """As a finding: exit 1, and nothing else is looked at."""
     file = tmp_path / "shardlog.toml"
