@@ -44,6 +44,8 @@ def check(path: str | None, url: str | None, ledger: bool, as_json: bool) -> Non
 
     Exit 1 if something is wrong; else 3 if somebody does not answer, or not all has arrived yet.
     """
+    if url is not None:
+        check_address(url, insecure=True)
     if ledger:
         served = url or load_config(path, os.environ).monitor.connect or AGGREGATOR_SERVE
         findings = list(examine_ledger(served, timeout_ms=int(1000 * TIMEOUT_S)))
@@ -82,8 +84,8 @@ def examine(path: str | None, url: str | None, environ: Mapping[str, str]) -> It
         if subject not in wrong:
             for address in addresses:
                 yield _reach(f"{who} {address}", address)
-    if url is not None or "[monitor] connect" not in wrong:
-        yield from _served(config.monitor.connect or AGGREGATOR_SERVE if url is None else url)
+    if url or "[monitor] connect" not in wrong:
+        yield from _served(url or config.monitor.connect or AGGREGATOR_SERVE)
 
 
 def _versions() -> Finding:
@@ -165,8 +167,6 @@ def _served(url: str) -> Iterator[Finding]:
     try:
         with connect(url, timeout_ms=int(1000 * TIMEOUT_S)) as cluster:
             heartbeat, blades = cluster.heartbeat, cluster.blades()
-    except ConfigError as error:
-        yield Finding("monitors", "wrong", str(error))
     except Unreachable as error:
         yield Finding("monitors", "unreachable", str(error))
     else:

@@ -184,6 +184,10 @@ def test_get_exits_3_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> No
     "arguments",
     [
         ("get", "--connect", "localhost"),
+        ("check", "--connect", "localhost"),
+        ("check", "--connect", ""),
+        ("check", "--ledger", "--connect", "localhost"),
+        ("check", "--ledger", "--connect", ""),
         ("get", "--unknown"),
         ("get", "--config", "/nowhere/shardlog.toml"),
         ("unknown",),
