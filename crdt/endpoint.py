@@ -32,8 +32,8 @@ def check_address(address: str, *, insecure: bool = False) -> str:
     'tcp://127.0.0.1:7400'
 
     Raises:
-        ConfigError: it is no address, its path is too long for a socket, or it is reachable from
-            other machines and nobody said that this is meant (`insecure`).
+        ConfigError: it is no address, no host can have its name, its path is too long for a socket,
+            or it is reachable from other machines and nobody said that this is meant (`insecure`).
     """
     if not address.isprintable():
         raise ConfigError(f"{address!r} is not an address: it has characters that do not print")
@@ -53,7 +53,16 @@ def check_address(address: str, *, insecure: bool = False) -> str:
             f"{address!r} is not an address: write tcp://HOST:PORT (1 to 65534, the next port is "
             "used too) or ipc:///PATH"
         )
-    if not insecure and _LOOPBACK.fullmatch(match["host"]) is None:
+    if _LOOPBACK.fullmatch(match["host"]):
+        return address
+    try:
+        match["host"].encode("idna")  # as whoever looks it up does
+    except UnicodeError as error:
+        raise ConfigError(
+            f"{address!r}: {match['host']!r} is no name of a host: between dots it has 1 to 63 "
+            "characters, as IDNA writes them"
+        ) from error
+    if not insecure:
         raise ConfigError(
             f"{address!r} can be reached from other machines, without encryption or "
             "authentication; use a loopback address, or say insecure = true (--insecure) if the "

@@ -158,5 +158,6 @@ def _parse(address: str) -> tuple[str, int]:
         if host and port.isascii() and port.isdigit() and int(port) < 2**16:
             bare = host.removeprefix("[").removesuffix("]")
             if ":" not in bare or bare != host:
+                bare.encode("idna")  # as whoever looks it up does
                 return bare, int(port)
     raise ConfigError(f"{address!r} is no address for metrics: HOST:PORT, as 127.0.0.1:9464")
