@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -134,15 +135,18 @@ def _collector(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the blades of this host are heard."""
     default = collector_listen(environ, os.getuid(), tempfile.gettempdir())
     address = config.handler.endpoint or config.collect.listen or default
-    if address == default and not Path(default.removeprefix("ipc://")).exists():
-        yield Finding("collector", "fine", f"none on this host, which would listen at {default}")
-        return
     if address.startswith("ipc://"):
-        folder = Path(address.removeprefix("ipc://")).parent
-        if folder.is_dir() and folder.stat().st_mode & 0o007:
-            yield Finding(
-                "collector", "wrong", f"{folder} is open to all users; chmod 700 {folder}"
-            )
+        path = Path(address.removeprefix("ipc://"))
+        is_absent = is_open = False
+        with suppress(OSError):  # where nothing can be looked at, nobody can be reached either
+            is_absent = not path.exists()
+            is_open = path.parent.is_dir() and path.parent.stat().st_mode & 0o007 != 0
+        if is_absent and address == default:
+            yield Finding("collector", "fine", f"none on this host, which would listen at {default}")
+            return
+        if is_open:
+            says = f"{path.parent} is open to all users; chmod 700 {path.parent}"
+            yield Finding("collector", "wrong", says)
     yield _reach(f"collector {address}", address)
 
 

@@ -7,7 +7,7 @@ by it. What goes wrong there is a person's to mend, so it is said in one line, w
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from itertools import count
@@ -75,7 +75,10 @@ def _wanted(tests: list[Test], only: str) -> Test:
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        if not path.is_dir():
+        is_folder = False
+        with suppress(OSError):  # whoever opens it says what it is
+            is_folder = path.is_dir()
+        if not is_folder:
             yield path
             continue
         inside = sorted(

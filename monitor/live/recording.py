@@ -118,8 +118,8 @@ class Recorder:
         self._file = -1
         self._behind = self._opening = 0
         """Bytes of the newest segment: behind its opening, and up to there."""
-        self._is_new = not path.exists()
         with _said(path):
+            self._is_new = not path.exists()
             path.mkdir(parents=True, exist_ok=True)
             self._folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:

@@ -159,6 +159,11 @@ def test_a_name_that_is_there_twice(tmp_path: Path) -> None:
     assert said(one, two).startswith(f"{two}:3: there is another answered, at {one}:3: ")
 
 
+def test_what_may_not_be_looked_at(closed_folder: Path) -> None:
+    """A file, or a folder, below one that may not be entered."""
+    assert said(closed_folder / "tests") == f"{closed_folder}/tests: Permission denied"
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     """Neither a file, nor a test in a folder."""
     assert said(tmp_path / "none.py") == f"{tmp_path}/none.py: No such file or directory"

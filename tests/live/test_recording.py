@@ -231,6 +231,14 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["notes.txt"]
 
 
+def test_a_folder_that_may_not_be_entered_is_named(closed_folder: Path) -> None:
+    """In one line, to who writes there and to who reads."""
+    path = closed_folder / "recording"
+    for use in (lambda: Recorder(path, URL), lambda: read(path)):
+        with pytest.raises(ConfigError, match=f"^{path}: Permission denied$"):
+            use()
+
+
 FULL = """
 import resource, sys
 from pathlib import Path

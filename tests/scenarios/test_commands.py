@@ -889,6 +889,20 @@ def test_check_judges_an_address_by_the_table_that_needs_it(
     assert "[aggregate] to" not in findings
 
 
+def test_check_of_a_socket_in_a_folder_that_it_may_not_enter(
+    server: Server, monkeypatch: pytest.MonkeyPatch, closed_folder: Path
+) -> None:
+    """By default or by name: permission is denied, and nobody says that no collector is there."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(closed_folder))
+    default = f"ipc://{closed_folder}/shardlog/collector.sock"
+    _, findings = check("--connect", server.url)
+    assert findings[f"collector {default}"] == ("unreachable", "Permission denied")
+
+    monkeypatch.setenv("SHARDLOG_ENDPOINT", other := f"ipc://{closed_folder}/a/b.sock")
+    _, findings = check("--connect", server.url)
+    assert findings[f"collector {other}"] == ("unreachable", "Permission denied")
+
+
 def test_check_of_a_broken_file_says_so(tmp_path: Path) -> None:
     """As a finding: exit 1, and nothing else is looked at."""
     file = tmp_path / "shardlog.toml"
