@@ -142,7 +142,9 @@ def _collector(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
             is_absent = not path.exists()
             is_open = path.parent.is_dir() and path.parent.stat().st_mode & 0o007 != 0
         if is_absent and address == default:
-            yield Finding("collector", "fine", f"none on this host, which would listen at {default}")
+            yield Finding(
+                "collector", "fine", f"none on this host, which would listen at {default}"
+            )
             return
         if is_open:
             says = f"{path.parent} is open to all users; chmod 700 {path.parent}"

@@ -81,6 +81,9 @@ class Commands(click.Group):
 @click.version_option(package_name="shardlog")
 def main() -> None:
     """The live state of a cluster, made of what its processes log."""
+    # Anybody may log what the output's encoding lacks: there is a `?` for it then.
+    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
+        reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

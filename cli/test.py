@@ -276,9 +276,6 @@ def _counted(engine: Engine) -> Report:
 
 
 def _console() -> Console:
-    # Where the encoding can do no more there is a `?` for ✓, and the verdict's word beside it.
-    if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
-        reconfigure(errors="replace")
     return PipedConsole(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
 
 

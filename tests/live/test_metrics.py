@@ -116,7 +116,17 @@ def test_before_the_first_report_there_is_nothing(metrics: Metrics) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "9464", ":9464", "host:", "host:x", "host:65536", "::1:9", "a..b:9464", f"{'a' * 64}:9464"],
+    [
+        "",
+        "9464",
+        ":9464",
+        "host:",
+        "host:x",
+        "host:65536",
+        "::1:9",
+        "a..b:9464",
+        f"{'a' * 64}:9464",
+    ],
 )
 def test_what_is_no_address_is_refused_in_one_line(address: str) -> None:
     """And the line names it."""

@@ -532,6 +532,41 @@ def check(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
     return result.exit_code, {f["subject"]: (f["status"], f["says"]) for f in findings}
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("blades",),
+        ("errors",),
+        ("errors", "E4c16"),
+        ("rates", "*/*", "--by", "1", "--for", "2s"),
+        ("check",),
+    ],
+)
+def test_what_the_output_lacks_is_shown_as_a_question_mark(
+    server: Server, encoding: str, arguments: tuple[str, ...]
+) -> None:
+    """Nothing raises, whatever anybody has logged, and wherever it is shown."""
+    name = "späher→1"
+    server.write(f"shardlog/presence/{name}/{name}@{name}:boot:7:1:x/host", name)
+    server.count(f"{name}/tries", 7)
+    group = "shardlog/errors/4c1634f49fd1"
+    server.write(f"{group}/about/message", name)
+    server.write(f"{group}/samples/first-0", [1_764_063_000 * 10**9, "p", "1.4", name])
+    server.count(f"{group}/count/{name}/{name}", 7)
+    server.lower_bound = name
+    done = subprocess.run(
+        [SHARDLOG, *arguments, "--connect", server.url],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+
+    assert b"Traceback" not in done.stderr
+    # click takes ascii for a mistake, and writes UTF-8.
+    shown = [name.encode(encoding, "replace"), *([name.encode()] if encoding == "ascii" else [])]
+    assert any(text in done.stdout for text in shown)
+
+
 def test_check_of_a_sound_host_is_fine(server: Server, tmp_path: Path) -> None:
     """Who listens is found, and all hosts are live."""
     (tmp_path / "shardlog").mkdir(mode=0o700)
