@@ -14,6 +14,7 @@ from shardlog.cli.output import log_to_stderr
 from shardlog.collector.sidecar.config import SidecarConfig
 from shardlog.collector.sidecar.shell import run
 from shardlog.crdt.endpoint import AGGREGATOR_LISTEN, collector_listen
+from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.retention import Retention
 
 
@@ -68,8 +69,7 @@ def collect(
     """
     log_to_stderr("collect")
     if store is None:
-        state_home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-        store = f"{state_home}/shardlog/{host.replace('/', '%2F')}"
+        store = f"{_state_home()}/shardlog/{host.replace('/', '%2F')}"
     run(
         SidecarConfig(
             listen=listen,
@@ -81,3 +81,11 @@ def collect(
             retention=Retention(click.get_current_context().meta[RETENTION]),
         )
     )
+
+
+def _state_home() -> str:
+    try:
+        return os.environ.get("XDG_STATE_HOME") or f"{Path.home()}/.local/state"
+    except RuntimeError as error:  # neither HOME nor an entry among the users
+        says = "this user has no home folder to keep counts in: say --store DIR"
+        raise ConfigError(says) from error

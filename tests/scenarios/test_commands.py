@@ -228,6 +228,19 @@ def test_unknown_key_in_the_file_exits_2(tmp_path: Path) -> None:
     )
 
 
+def test_collect_without_a_home_asks_for_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has a number alone; one line, exit 2."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+    result = run("collect", "--host", "node-1")
+
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "shardlog collect: this user has no home folder to keep counts in: say --store DIR\n",
+    )
+
+
 def test_flag_beats_variable_beats_file(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
