@@ -87,7 +87,10 @@ class AggregateConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitorConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What all commands that read are told; `expected` are the blades that ought to be there."""
+    """What all commands that read are told.
+
+    `expected` are the blades that ought to be there, and may also be written as one name.
+    """
 
     connect: str | None = None
     expected: list[str] = []
@@ -156,9 +159,10 @@ def _parse_table(name: str, kind: Any, found: Any, where: str) -> Any:
         return _parse_derived(table, where)
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     _refuse_unknown(table, types, f"{where}: [{name}] has no key", "keys")
-    for key in ("to", "peer"):
-        if isinstance(table.get(key), str):
-            table = {**table, key: [table[key]]}
+    table = {
+        key: [value] if types[key] == list[str] and isinstance(value, str) else value
+        for key, value in table.items()
+    }
     for key, value in table.items():
         try:
             msgspec.convert(value, types[key])

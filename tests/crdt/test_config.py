@@ -63,6 +63,18 @@ def test_each_key_arrives_in_its_table() -> None:
     )
 
 
+def test_a_list_of_one_may_be_written_as_that_one() -> None:
+    """Wherever none in a list stands for what nobody has said."""
+    config = parse_config(
+        "[collect]\nto = 'a'\n[aggregate]\nto = 'b'\npeer = 'c'\n[monitor]\nexpected = 'd'",
+        "a.toml",
+    )
+
+    aggregate = config.aggregate
+    assert (config.collect.to, aggregate.to, aggregate.peer) == (["a"], ["b"], ["c"])
+    assert config.monitor.expected == ["d"]
+
+
 def test_nothing_said_is_nothing_set() -> None:
     """An empty file is the default of everything."""
     assert parse_config("", "a.toml") == Config()
@@ -83,6 +95,10 @@ def test_nothing_said_is_nothing_set() -> None:
         ("collect = 3", "a.toml: collect is a table, write [collect]"),
         ("[collect]\nlisten = 3", "a.toml: [collect] listen is a string, not 3"),
         ("[derived]\na = 3", "a.toml: [derived] a is a string, not 3"),
+        (
+            "[monitor]\nexpected = 3",
+            "a.toml: [monitor] expected is a string or a list of strings, not 3",
+        ),
         ("[collect]\nto = [3]", "a.toml: [collect] to is a string or a list of strings, not [3]"),
         ("[handler]\nloggers = 'a'", "a.toml: [handler] loggers is a list of strings, not 'a'"),
         ("[collect]\ninsecure = 'no'", "a.toml: [collect] insecure is true or false, not 'no'"),
