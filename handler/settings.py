@@ -61,7 +61,7 @@ def settings_of(
         loggers = config.loggers if loggers is None else loggers
         insecure = insecure or config.insecure
         scrub = config.scrub if scrub is None else scrub
-    if endpoint is None:
+    if not endpoint:
         from tempfile import gettempdir
 
         endpoint = collector_listen(environ, os.getuid(), gettempdir())

@@ -602,9 +602,11 @@ def test_dict_config_makes_a_handler_and_twice_is_fine(puller: Puller, log: logg
 def test_settings_come_from_argument_variable_file_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each overrides those behind it; an empty variable counts as unset."""
+    """Each overrides those behind it; an empty one counts as unset."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
-    default = ShardHandler()
+    for name in ("ENDPOINT", "BLADE", "VERSION", "HOST", "CONFIG"):
+        monkeypatch.setenv(f"SHARDLOG_{name}", "")
+    default = ShardHandler("", "")
     assert default.endpoint == "ipc:///run/user/1/shardlog/collector.sock"
     assert default.blade == os.uname().nodename
 
@@ -613,7 +615,6 @@ def test_settings_come_from_argument_variable_file_default(
         '[handler]\nendpoint = "ipc:///file.sock"\nblade = "file"\nloggers = ["scraper"]\n'
     )
     monkeypatch.setenv("SHARDLOG_CONFIG", str(file))
-    monkeypatch.setenv("SHARDLOG_ENDPOINT", "")
     by_file = ShardHandler()
     assert (by_file.endpoint, by_file.blade) == ("ipc:///file.sock", "file")
 
