@@ -83,6 +83,21 @@ def snapshot_address(address: str) -> str:
     return f"{host}:{int(port) + 1}"
 
 
+def check_apart(listens: tuple[str, ...], serve: str) -> None:
+    """Raise ConfigError unless one process can have the addresses of both flags. O(len).
+
+    `listens` is what --listen stands for, the address that was said first; --serve is a pair.
+
+    >>> check_apart(("tcp://127.0.0.1:7400", "tcp://127.0.0.1:7401"), "tcp://127.0.0.1:7410")
+    """
+    common = {*listens} & {serve, snapshot_address(serve)}
+    if common:
+        raise ConfigError(
+            f"--listen {listens[0]} and --serve {serve} both need {min(common)}: the next port, or "
+            "PATH.snapshot, is used too; move one of them"
+        )
+
+
 def runtime_directory(environ: Mapping[str, str], uid: int, temporary: str) -> str:
     """The folder of sockets and life files: `$XDG_RUNTIME_DIR/shardlog` or a private temporary one.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardlog.crdt.endpoint import check_address
+from shardlog.crdt.endpoint import check_address, check_apart, snapshot_address
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.retention import Retention
 
@@ -36,6 +36,7 @@ class AggregatorConfig:
     def __post_init__(self) -> None:
         for address in (self.listen, self.serve, *self.to, *self.peer):
             check_address(address, insecure=self.insecure)
+        check_apart((self.listen, snapshot_address(self.listen)), self.serve)
         for flag, addresses in (("--to", self.to), ("--peer", self.peer)):
             if self.listen in addresses:
                 raise ConfigError(f"{self.listen}: {flag} names the aggregator's own --listen")

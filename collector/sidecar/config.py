@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardlog.crdt.endpoint import check_address
+from shardlog.crdt.endpoint import check_address, check_apart
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.retention import Retention
 from shardlog.crdt.stamp import MAX_SKEW_NS
@@ -50,6 +50,8 @@ class SidecarConfig:
     def __post_init__(self) -> None:
         for address in (self.listen, *self.to, *([self.serve] if self.serve else [])):
             check_address(address, insecure=self.insecure)
+        if self.serve:
+            check_apart((self.listen,), self.serve)
         if not self.host.isprintable() or not 0 < len(self.host.encode()) <= HOST_BYTES_MAX:
             raise ConfigError(
                 f"{self.host[:HOST_BYTES_MAX]!r} is no name of a host: --host NAME, of 1 to "
