@@ -54,14 +54,14 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
     silent for 10 s, or stopped; bye or lost, with exit code or signal where it is known. How long
     ago it started is its age; heard is how long ago it was.
 
-    Exit 1 if a blade that is expected is not there, or is silent; 3 if it may be on a host that is
-    not heard.
+    Exit 1 if a blade that is expected is not there, or is silent; else 3 if one was, or may be, on
+    a host that is not heard.
     """
     with connect(url) as cluster:
         if watch:
             _watch(cluster, expected, of_nodes=of_nodes, as_json=as_json)
         rows, nodes, hosts = cluster.blades(expected), cluster.nodes(), cluster.hosts
-        absent, doubts = missing(rows, expected), cluster.doubts()
+        is_all_heard = all(doubt.status == "lower bound" for doubt in cluster.doubts())
     if as_json:
         echo_json(nodes if of_nodes else rows, one_line=True)
     else:
@@ -69,10 +69,12 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
         for host in hosts:
             if said := clock_remark(host):
                 click.echo(f"{printable(host.host)}: {said}", err=True)
-    for name in absent:
-        click.echo(f"shardlog blades: {printable(name)} is expected and not there", err=True)
-    if absent:
-        sys.exit(3 if any(doubt.status != "lower bound" for doubt in doubts) else 1)
+    absent, untold = missing(rows, expected, is_all_heard=is_all_heard)
+    for names, what in ((absent, "not there"), (untold, "may be on a host that is not heard")):
+        for name in names:
+            click.echo(f"shardlog blades: {printable(name)} is expected and {what}", err=True)
+    if absent or untold:
+        sys.exit(1 if absent else 3)
 
 
 def _watch(cluster: Cluster, expected: tuple[str, ...], *, of_nodes: bool, as_json: bool) -> None:

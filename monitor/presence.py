@@ -145,10 +145,25 @@ def blades(
     return [row for _, row in found]
 
 
-def missing(rows: Iterable[Blade], expected: Iterable[str]) -> list[str]:
-    """Which of these blades have no process that does what it should. O(rows)."""
-    there = {row["blade"] for row in rows if row["status"] in THERE}
-    return [name for name in dict.fromkeys(expected) if name not in there]
+def missing(
+    rows: Iterable[Blade], expected: Iterable[str], *, is_all_heard: bool
+) -> tuple[list[str], list[str]]:
+    """Which of these blades have no process that does what it should, and of which that can't be
+    told: a process of theirs was on a host that is not heard, or none is known and not all hosts
+    are heard. O(rows).
+    """
+    known = [row for row in rows if row["process"] is not None]
+    unheard = {row["blade"] for row in known if row["unheard_since"] is not None}
+    heard = [row for row in known if row["unheard_since"] is None]
+    there = {row["blade"] for row in heard if row["status"] in THERE}
+    gone = {row["blade"] for row in heard} - unheard
+    absent: list[str] = []
+    untold: list[str] = []
+    for name in dict.fromkeys(expected):
+        if name not in there:
+            is_sure = name in gone or (is_all_heard and name not in unheard)
+            (absent if is_sure else untold).append(name)
+    return absent, untold
 
 
 def nodes(

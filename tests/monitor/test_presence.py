@@ -25,9 +25,9 @@ SECOND = 10**9
 COLLECTOR = "node-1@node-1::1:1:cc"
 
 
-def rows(blade: str, process: str, **said: Any) -> list[Any]:
+def rows(blade: str, process: str, by: str = COLLECTOR, **said: Any) -> list[Any]:
     return [
-        (("shardlog", "presence", blade, process, key), Shown(REGISTER, value, 1, COLLECTOR))
+        (("shardlog", "presence", blade, process, key), Shown(REGISTER, value, 1, by))
         for key, value in said.items()
     ]
 
@@ -184,8 +184,25 @@ def test_who_is_expected_and_never_was_has_a_row() -> None:
         ("f", "lost"),
         ("f", "up"),
     ]
-    assert missing(found, expected) == ["d", "c", "b"]
+    assert missing(found, expected, is_all_heard=True) == (["d", "c", "b"], [])
     assert {tuple(row) for row in found} == {tuple(found[0])}
+
+
+def test_who_was_on_a_host_that_is_not_heard_is_neither_there_nor_missing() -> None:
+    """However well it was; who is lost where all is heard is missing, whoever else is silent."""
+    heard = COLLECTOR.replace("node-1", "node-2")
+    said = [
+        *rows("up", "up@1", status="up", heard=1),
+        *rows("moved", "moved@1", status="up", heard=1),
+        *rows("moved", "moved@2", heard, status="lost", heard=1),
+        *rows("twice", "twice@1", status="up", heard=1),
+        *rows("twice", "twice@2", heard, status="up", heard=1),
+        *rows("lost", "lost@1", heard, status="lost", heard=1),
+    ]
+    expected = ["up", "moved", "twice", "lost", "never"]
+    found = blades(said, hosts=[host("stale", SECOND)], expected=expected)
+
+    assert missing(found, expected, is_all_heard=False) == (["lost"], ["up", "moved", "never"])
 
 
 def heartbeat(*hosts: HostStatus, source: str = "aggregator", settling: str = "") -> Heartbeat:

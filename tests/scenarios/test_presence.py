@@ -269,13 +269,19 @@ def shardlog(cluster: Cluster, *arguments: str) -> tuple[int, Any]:
 
 
 def test_blades_tells_who_is_expected_and_not_there() -> None:
-    """Exit 1 where nobody of that name is there; 3 while it may be on a host that is not heard."""
+    """Exit 1 where nobody of that name is there; 3 while it may be on a host that is not heard,
+    also where it was up when that was heard last. Who is lost on a host that is heard is missing,
+    whatever other hosts are.
+    """
     with blades("node-1", "node-2") as (cluster, replica, there):
         there.start("scraper", WAIT)
+        there.start("gone", WAIT).kill()
+        there.shows("gone", "lost", "")
         eventually(lambda: not replica.doubts())
         code, found = shardlog(cluster, "--expected", "scraper", "--expected", "spotter")
         assert code == 1
         assert [(row["blade"], row["status"]) for row in found] == [
+            ("gone", "lost"),
             ("scraper", "up"),
             ("spotter", "never seen"),
         ]
@@ -286,6 +292,8 @@ def test_blades_tells_who_is_expected_and_not_there() -> None:
         cluster.collectors["node-2"].kill()
         eventually(lambda: any(node["status"] == "stale" for node in replica.nodes()))
         assert shardlog(cluster, "--config", str(file))[0] == 3
+        assert shardlog(cluster, "--expected", "gone")[0] == 1
+        assert shardlog(cluster, "--expected", "scraper")[0] == 0
         code, nodes = shardlog(cluster, "--nodes")
         kinds: list[Node] = nodes
         assert code == 0
@@ -294,6 +302,9 @@ def test_blades_tells_who_is_expected_and_not_there() -> None:
             ("collector", "live"),
             ("collector", "stale"),
         ]
+        cluster.collectors["node-1"].kill()
+        there.shows("scraper", "up", "collector node-1 not heard since ")
+        assert shardlog(cluster, "--expected", "scraper")[0] == 3
 
 
 def test_watch_prints_a_line_for_each_change() -> None:
