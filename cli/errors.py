@@ -26,6 +26,7 @@ HEAD = ("", "status", "count", "total", "hosts", "first", "last")
 NUMBERS = ("count", "total", "hosts")
 INDENT = " " * 4
 GROUPS_SHOWN = 100
+EXIT_CANNOT_TELL = 3
 SLOTS = {"first": "first of its process", "last": "one of the last", "chosen": "by chance"}
 
 
@@ -40,7 +41,8 @@ SLOTS = {"first": "first of its process", "last": "one of the last", "chosen": "
 def errors(group: str | None, since: str, as_markdown: bool, url: str, as_json: bool) -> None:
     """Print the errors of all processes, the same ones as one group; or all of one GROUP.
 
-    GROUP is its id, such as E7c1d, or the beginning of that.
+    GROUP is its id, such as E7c1d, or the beginning of that. Where there may be more errors, stderr
+    says why. Exit 1 if there is no such GROUP; 3 if none is known, and there may be some.
     """
     window_ns = parse_duration(since)  # before anybody is asked: it is wrong, whoever answers
     if window_ns > views.HOURS_NS:
@@ -49,22 +51,30 @@ def errors(group: str | None, since: str, as_markdown: bool, url: str, as_json: 
         raise click.UsageError("--markdown prints all groups, not one")
     now_ns = time.time_ns()
     with connect(url) as cluster:
+        doubts = cluster.doubts()  # before the errors: what a heartbeat vouches for is in them
         said = _tree(cluster, "errors")
         live = _tree(cluster, "live") if group is not None else {}
         hosts = len({row["host"] for row in cluster.blades() if row["host"]})
     report = views.report(said, hosts, now_ns, window_ns)
+    for doubt in doubts:
+        click.echo(f"shardlog errors: {doubt.status}: {printable(doubt.reason)}", err=True)
     if group is not None:
         _show_one(report, group, live, views.since(now_ns, window_ns), as_json=as_json)
-    elif as_json:
+        return
+    is_untold = not report["groups"] and any(doubt.status != "lower bound" for doubt in doubts)
+    if as_json:
         groups = [
             {key: value for key, value in each.items() if key != "samples"}
             for each in report["groups"]
         ]
-        echo_json({**report, "groups": groups}, one_line=True)
+        reasons = [doubt.reason for doubt in doubts]
+        echo_json({**report, "groups": groups, "doubts": reasons}, one_line=True)
     elif as_markdown:
         click.echo(_printable_lines(views.markdown(report)), nl=False)
     else:
-        _print_groups(report)
+        _print_groups(report, "no errors are known" if is_untold else "no errors")
+    if is_untold:
+        sys.exit(EXIT_CANNOT_TELL)
 
 
 def _tree(cluster: Cluster, what: str) -> dict[Any, Any]:
@@ -116,13 +126,13 @@ def _lines(group: Group, failures: list[Failure], since: str) -> list[str]:
     return lines
 
 
-def _print_groups(report: Report) -> None:
-    """Of each group a row, and below that what happened, and where."""
+def _print_groups(report: Report, none: str) -> None:
+    """Of each group a row, and below that what happened, and where; `none` where there is none."""
     shown = report["groups"][:GROUPS_SHOWN]
     if shown:
         _print_rows(shown, report["hosts"])
     else:
-        click.echo("no errors")
+        click.echo(none)
     left = len(report["groups"]) - len(shown)
     if left:
         click.echo(f"and {left} groups more, which --json has")

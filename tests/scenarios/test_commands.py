@@ -471,6 +471,34 @@ def test_blades_of_nobody_is_an_empty_list(server: Server) -> None:
     assert (result.stdout, result.exit_code) == ("[]\n", 0)
 
 
+def test_errors_that_may_be_missing_are_not_none(server: Server) -> None:
+    """Exit 3 where none is known and a host is not heard; stderr and the JSON say which. What is
+    missing for good makes no difference; neither does a doubt where there are errors.
+    """
+    none = run("errors", "--connect", server.url)
+    assert (none.stdout, none.stderr, none.exit_code) == ("no errors\n", "", 0)
+
+    server.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0, lower_bound="store lost")]
+    server.beat()
+    low = run("errors", "--connect", server.url)
+    assert low.stderr == "shardlog errors: lower bound: node-1: store lost\n"
+    assert low.exit_code == 0
+
+    server.hosts = [HostStatus("node-1", "replica-1", "stale", 0, 0)]
+    server.beat()
+    reason = "node-1 has not been heard since 1970-01-01T00:00:00.000000Z"
+    untold = run("errors", "--json", "--connect", server.url)
+    assert json.loads(untold.stdout)["doubts"] == [reason]
+    assert untold.stderr == f"shardlog errors: stale: {reason}\n"
+    assert untold.exit_code == 3
+    assert run("errors", "--connect", server.url).stdout == "no errors are known\n"
+    assert run("errors", "E7c1d", "--connect", server.url).exit_code == 1
+
+    server.write("shardlog/errors/4c1634f49fd1/about/type", "pages.NotFound")
+    some = run("errors", "--connect", server.url)
+    assert (some.stderr, some.exit_code) == (untold.stderr, 0)
+
+
 def test_errors_prints_a_table_a_list_or_one_group(server: Server) -> None:
     """What was logged is shown as it is, and a terminal does not obey it."""
     group = "shardlog/errors/4c1634f49fd1"

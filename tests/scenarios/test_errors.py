@@ -93,7 +93,7 @@ def shardlog(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def errors(cluster: Cluster) -> list[dict[str, Any]]:
     done = shardlog("errors", "--json", "--connect", cluster.url)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 3), done.stderr
     groups: list[dict[str, Any]] = json.loads(done.stdout)["groups"]
     return groups
 
