@@ -22,8 +22,9 @@ from shardlog.collector.follow import libzmq_version
 from shardlog.crdt.config import CONFIG_VARIABLE, VARIABLE_PREFIX, VARIABLES, Config
 from shardlog.crdt.endpoint import AGGREGATOR_SERVE, check_address, collector_listen
 from shardlog.crdt.errors import ConfigError, Unreachable
+from shardlog.crdt.path import COLLAPSED, RESERVED, path_text
 from shardlog.crdt.replication.messages import Heartbeat
-from shardlog.monitor import connect
+from shardlog.monitor import Cluster, connect
 from shardlog.monitor.presence import Blade
 from shardlog.monitor.views import clock_remark, doubts
 
@@ -173,10 +174,33 @@ def _served(url: str) -> Iterator[Finding]:
     try:
         with connect(url, timeout_ms=int(1000 * TIMEOUT_S)) as cluster:
             heartbeat, blades = cluster.heartbeat, cluster.blades()
+            refused = [*_refused(cluster)]
     except Unreachable as error:
         yield Finding("monitors", "unreachable", str(error))
     else:
         yield from _heard(url, heartbeat, blades)
+        yield from refused
+
+
+def _refused(cluster: Cluster) -> Iterator[Finding]:
+    """What collectors and blades turned away: it shows for a day after the last of it."""
+    for node in cluster.nodes():
+        subject = f"host {printable(node['node'])}"
+        if node["kind"] == "collector" and node["refused"]:
+            says = f"refused {_times(node['refused'])}, its log names the first of each"
+            yield Finding(subject, "wrong", says)
+        if node["store"]:
+            yield Finding(subject, "wrong", node["store"])
+    with suppress(KeyError):
+        for blade, said in cluster[RESERVED, "health", "blade"].items():
+            if blade != COLLAPSED and (refused := said.get("refused")):
+                first = path_text((RESERVED, "health", "blade", blade, "first"))
+                says = f"refused {_times(refused)}, `shardlog get {first}` shows the first of each"
+                yield Finding(f"blade {printable(blade)}", "wrong", says)
+
+
+def _times(refused: Mapping[str, int]) -> str:
+    return ", ".join(f"{times} {reason}" for reason, times in sorted(refused.items()))
 
 
 def _heard(url: str, heartbeat: Heartbeat | None, blades: list[Blade]) -> Iterator[Finding]:

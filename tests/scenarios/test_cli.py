@@ -145,8 +145,8 @@ def test_orchestrator_scraper_and_spotter_make_one_state(cluster: Cluster) -> No
 def test_what_can_not_be_taken_of_an_extra_is_counted_named_once_and_the_rest_goes_on(
     cluster: Cluster,
 ) -> None:
-    """A socket is marked, a key of 10 kB is refused; each is a line in the collector's log, and
-    what is beside them and after them arrives.
+    """A socket is marked, a key of 10 kB is refused; each is a line in the collector's log, `check`
+    says how often, and what is beside them and after them arrives.
     """
     log(
         cluster,
@@ -165,6 +165,11 @@ log.info("odd", extra={"odds": {"next": True}})
     assert health["refused"] == {"key": 3, "type": 3}
     said = cluster.collectors["node-1"].log()
     assert said.count("odd refused (key)") == said.count("odd refused (type)") == 1
+    checked = subprocess.run(
+        [SHARDLOG, "check", "--connect", cluster.url], capture_output=True, text=True
+    )
+    assert checked.returncode == 1
+    assert "blade odd: refused 3 key, 3 type, " in checked.stdout
 
 
 MERGES: dict[str, tuple[list[dict[Any, Any]], dict[str, Any]]] = {

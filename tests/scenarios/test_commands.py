@@ -714,6 +714,30 @@ def test_check_names_what_was_lost_and_what_was_refused(server: Server) -> None:
     assert findings["refused malformed"][1].startswith("turned away 3 times since the start of ")
 
 
+def test_check_names_what_collectors_and_blades_refused(server: Server) -> None:
+    """By host and by blade, with where to read more; what was forgotten of it is nobody's."""
+    health = "shardlog/health"
+    server.count(f"{health}/collector/node-1/refused/skew", 3)
+    server.write(f"{health}/collector/node-2/store", "disk full")
+    server.hosts = [*server.hosts, HostStatus("node-2", "replica-2", "live", 0, 0)]
+    server.write(f"{health}/blade/fine/first/key", "x")
+    server.count(f"{health}/blade/~/refused/key", 7)
+    assert "blade" not in " ".join(check("--connect", server.url)[1])
+
+    server.count(f"{health}/blade/odd\\/1/refused/key", 4)
+    server.count(f"{health}/blade/odd\\/1/refused/depth", 1)
+    code, findings = check("--connect", server.url)
+
+    assert code == 1
+    assert findings["host node-1"] == ("wrong", "refused 3 skew, its log names the first of each")
+    assert findings["host node-2"] == ("wrong", "disk full")
+    assert findings["blade odd/1"] == (
+        "wrong",
+        r"refused 1 depth, 4 key, `shardlog get shardlog/health/blade/odd\/1/first` "
+        "shows the first of each",
+    )
+
+
 TERMS: dict[str, Any] = {
     **dict.fromkeys(("counted", "heard", "visible"), 7),
     **dict.fromkeys(("refused", "baseline", "moved", "erased"), 0),
