@@ -91,7 +91,7 @@ def rates(
                 if as_json:
                     echo_json(rates_document(look, found, shows_all=shows_all), one_line=True)
                 else:
-                    show(_tables(look, found, shows_all=shows_all))
+                    show(_with_doubts(look, _tables(look, found, shows_all=shows_all)))
 
 
 def _looks(
@@ -149,6 +149,13 @@ def _screen() -> Generator[Callable[[RenderableType], None]]:
             yield lambda shown: live.update(shown, refresh=True)
     else:
         yield console.print
+
+
+def _with_doubts(look: Look, tables: RenderableType) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(tables, *(Text(printable(doubt), "yellow") for doubt in look.doubts))
 
 
 def _tables(look: Look, found: list[Figure], *, shows_all: bool) -> RenderableType:

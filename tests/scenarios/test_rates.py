@@ -9,7 +9,7 @@ import sys
 import time
 from bisect import bisect_right
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,6 +218,19 @@ def test_command_shows_rates_distributions_and_figures(tmp_path: Path) -> None:
     for text in ("work/tries", "work/time", "twice", "p99"):
         assert text in shown.stdout
     assert lines[-1]["rates"]
+
+
+def test_watching_says_who_is_not_heard(tmp_path: Path) -> None:
+    """Below the tables of each second, from when a collector is killed."""
+    with running() as cluster, blade(cluster.endpoint(), tmp_path / "noted"):
+        command = [SHARDLOG, "rates", "--watch", "--connect", cluster.url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+            assert watching.stdout is not None
+            assert any("work/tries" in line for line in islice(watching.stdout, 300))
+            cluster.collectors["node-1"].kill()
+            said = "node-1 has not been heard for "
+            assert any(line.startswith(said) for line in islice(watching.stdout, 300))
+            watching.terminate()
 
 
 def test_command_refuses_what_is_none(tmp_path: Path) -> None:
