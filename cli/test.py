@@ -81,6 +81,11 @@ WIDTH = 100
     metavar="ENDPOINT",
     help="Log verdicts to this collector, under shardlog/live, and go on with those found there.",
 )
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="With --publish, allow tcp addresses that other machines can reach.",
+)
 @click.option("--until-settled", is_flag=True, help="End once nothing is open any more.")
 @click.option("--for", "duration", metavar="DURATION", help="End after so long, as 60s, 5m or 12h.")
 @click.option("--only", metavar="NAME", help="One test, or one instance of it: 'answered[42]'.")
@@ -114,6 +119,7 @@ def test(
     recording: Path | None,
     record_path: Path | None,
     endpoint: str | None,
+    insecure: bool,
     until_settled: bool,
     duration: str | None,
     only: str | None,
@@ -142,7 +148,7 @@ def test(
     freeze_survivors()
     with (
         _served(metrics) as served,
-        _published(endpoint) as published,
+        _published(endpoint, insecure=insecure) as published,
         _source(url, recording, record_path) as source,
         stop_requests() as stop,
     ):
@@ -366,8 +372,8 @@ def _never(_: Engine) -> bool:
 class Published:
     """What is news in the verdicts, logged."""
 
-    def __init__(self, endpoint: str) -> None:
-        self._outlet = Outlet(endpoint)
+    def __init__(self, endpoint: str, *, insecure: bool) -> None:
+        self._outlet = Outlet(endpoint, insecure=insecure)
         self._publisher: Publisher | None = None
 
     def publish(self, heard: Sequence[Transition], session: Session) -> None:
@@ -384,11 +390,11 @@ class Published:
 
 
 @contextlib.contextmanager
-def _published(endpoint: str | None) -> Generator[Published | None]:
+def _published(endpoint: str | None, *, insecure: bool) -> Generator[Published | None]:
     if endpoint is None:
         yield None
         return
-    with contextlib.closing(Published(endpoint)) as published:
+    with contextlib.closing(Published(endpoint, insecure=insecure)) as published:
         yield published
 
 

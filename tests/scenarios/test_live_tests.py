@@ -274,6 +274,7 @@ def test_a_file_that_cannot_be_imported_is_said_before_anybody_is_asked(
         (["--recording", "x", "--for", "3s"], "a recording is judged to its end"),
         (["--recording", "x", "--publish", "ipc://y"], "a recording is judged to its end"),
         (["--publish", "nowhere"], "nowhere"),
+        (["--publish", "tcp://192.0.2.1:7300"], "--insecure"),
         (["--only", "nothing"], "there is no test 'nothing'; there are answered, counts_agree"),
         (["--recording", "no-such-folder"], "no-such-folder: No such file"),
         (["--connect", "nowhere"], "nowhere"),
@@ -293,6 +294,14 @@ def test_nobody_who_answers_can_tell(tmp_path: Path) -> None:
 
     assert (code, stdout) == (3, "")
     assert "nobody answers" in stderr
+
+
+def test_it_publishes_to_another_machine_where_that_is_allowed(tmp_path: Path) -> None:
+    """The address is taken, and who is to be judged is asked: nobody answers, exit 3."""
+    elsewhere = ("--publish", "tcp://192.0.2.1:7300", "--insecure")
+    code, _, stderr = run(write(tmp_path, GOOD), "--connect", "tcp://127.0.0.1:1", *elsewhere)
+
+    assert (code, "nobody answers" in stderr) == (3, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
