@@ -144,7 +144,7 @@ def test(
     seconds = parse_duration(duration) / SECOND if duration else None
     tests = load(files, only)
     if junit_file is not None:
-        _write(junit_file, "")  # before anybody waits for what can't be written
+        _probe(junit_file)  # before anybody waits for what can't be written
     freeze_survivors()
     with (
         _served(metrics) as served,
@@ -405,6 +405,17 @@ def _served(address: str | None) -> Generator[Metrics | None]:
         return
     with contextlib.closing(Metrics(address)) as metrics:
         yield metrics
+
+
+def _probe(path: Path) -> None:
+    """Whether it can be written; what is there stays."""
+    is_new = not path.exists()
+    try:
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
 
 
 def _write(path: Path, text: str) -> None:

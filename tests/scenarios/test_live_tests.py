@@ -296,6 +296,17 @@ def test_nobody_who_answers_can_tell(tmp_path: Path) -> None:
     assert "nobody answers" in stderr
 
 
+def test_report_of_before_stays_until_there_is_another(tmp_path: Path) -> None:
+    """Where nobody answers there is none, and no empty file either."""
+    last, new = tmp_path / "last.xml", tmp_path / "new.xml"
+    last.write_text("<testsuites/>")
+    for file in (last, new):
+        arguments = ("--connect", "tcp://127.0.0.1:1", "--junit", str(file))
+        assert run(write(tmp_path, GOOD), *arguments)[0] == 3
+
+    assert (last.read_text(), new.exists()) == ("<testsuites/>", False)
+
+
 def test_it_publishes_to_another_machine_where_that_is_allowed(tmp_path: Path) -> None:
     """The address is taken, and who is to be judged is asked: nobody answers, exit 3."""
     elsewhere = ("--publish", "tcp://192.0.2.1:7300", "--insecure")
