@@ -74,12 +74,13 @@ def demo(
 
     An orchestrator, two scrapers and a spotter on two "hosts" scrape some 200 real pages, and log
     what they do. With --seconds, the counts of the cluster are compared with what each process
-    counted for itself: exit 1 when one differs. Ctrl-C ends all processes.
+    counted for itself: exit 1 when one differs, or a live test has failed. Ctrl-C ends all
+    processes.
 
     With --break something stops working meanwhile, and stays so: the spotter takes no items in, a
     scraper does not start what it is asked, the other one ignores which module it is asked for, or
     the network between scrapers and spotter is cut. No process ends of that, and all counts are
-    equal: what is broken shows in the state, by what is missing there.
+    equal: what is broken shows in the state, by what is missing there, so that live tests fail.
     """
     if way_to_break and seconds is not None and seconds <= HEALTHY_AT_LEAST_S:
         raise ConfigError(f"--break: needs more than {HEALTHY_AT_LEAST_S:.0f} --seconds")
