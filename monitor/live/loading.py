@@ -107,7 +107,9 @@ def _imported(path: Path) -> ModuleType:
     try:
         with _importable(path.parent):
             loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also what `sys.exit` and `pytest.importorskip` raise
         del sys.modules[name]
         raise ConfigError(_said(error, path)) from error
     return module

@@ -126,6 +126,7 @@ NULL_ERROR = "SyntaxError" if sys.version_info >= (3, 11, 4) else "ValueError"
         ("\n\n1 / 0\n", ":3: ZeroDivisionError: division by zero"),
         ("def f():\n  raise OSError('a\\nb')\n\nf()\n", ":2: OSError: a b"),
         ("import sys\nsys.exit('enough')\n", ":2: SystemExit: enough"),
+        ("class Skipped(BaseException): ...\nraise Skipped('x')\n", ":2: Skipped: x"),
         ("import json\njson.loads('?')\n", ":2: JSONDecodeError: Expecting value"),
         (HEAD + "@each\ndef f(i, live): pass\n", ":2: each: a pattern is missing"),
         (HEAD + "@each('a/**')\ndef f(i, live): pass\n", ":2: each('a/**'): a pattern"),
