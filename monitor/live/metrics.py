@@ -1,16 +1,16 @@
 """What live tests say, for Prometheus to scrape: `shardlog test --metrics HOST:PORT`.
 
-    shardlog_monitor_state{monitor,state}            1 for the verdict that a test has, 0 for others
-    shardlog_monitor_instances{monitor,verdict}      how many instances there are of each verdict
-    shardlog_monitor_verdicts_total{monitor,verdict} how many final verdicts, pass and fail
-    shardlog_monitor_time_to_verdict_seconds{monitor}  how long passes took, a histogram
-    shardlog_monitor_slack_seconds{monitor}          until the next deadline, if there is one
-    shardlog_judged_timestamp_seconds                up to when all this is judged
+    shardlog_live_test_state{test,state}               1 for the verdict of a test, 0 for others
+    shardlog_live_test_instances{test,verdict}         how many instances there are of each verdict
+    shardlog_live_test_verdicts_total{test,verdict}    how many final verdicts, pass and fail
+    shardlog_live_test_time_to_verdict_seconds{test}   how long passes took, a histogram
+    shardlog_live_test_slack_seconds{test}             until the next deadline, if there is one
+    shardlog_judged_timestamp_seconds                  up to when all this is judged
 
-A monitor is a test. There is no label for keys, of which there is no bound: an alert says which
-test it is, and the report which instance. The histogram can be summed over monitors, which
-quantiles can't; its sum is that of times cut to two digits, so up to a tenth too low. Instances
-that passed are counted for good, also where their keys are gone.
+There is no label for keys, of which there is no bound: an alert says which test it is, and the
+report which instance. The histogram can be summed over tests, which quantiles can't; its sum is
+that of times cut to two digits, so up to a tenth too low. Instances that passed are counted for
+good, also where their keys are gone.
 
 A scrape shows the report that was put here last, so it neither waits for the engine nor disturbs
 it; one that is not renewed any more shows by its timestamp.
@@ -88,29 +88,29 @@ def families(report: Report) -> Iterator[Metric]:
     )
 
     state = GaugeMetricFamily(
-        "shardlog_monitor_state",
+        "shardlog_live_test_state",
         "1 for the verdict that a live test has, 0 for the others.",
-        labels=["monitor", "state"],
+        labels=["test", "state"],
     )
     instances = GaugeMetricFamily(
-        "shardlog_monitor_instances",
+        "shardlog_live_test_instances",
         "How many instances of a live test have a verdict.",
-        labels=["monitor", "verdict"],
+        labels=["test", "verdict"],
     )
     finals = CounterMetricFamily(
-        "shardlog_monitor_verdicts",
+        "shardlog_live_test_verdicts",
         "How many final verdicts a live test has given.",
-        labels=["monitor", "verdict"],
+        labels=["test", "verdict"],
     )
     took = HistogramMetricFamily(
-        "shardlog_monitor_time_to_verdict_seconds",
+        "shardlog_live_test_time_to_verdict_seconds",
         "How long it took the instances of a live test to pass.",
-        labels=["monitor"],
+        labels=["test"],
     )
     slack = GaugeMetricFamily(
-        "shardlog_monitor_slack_seconds",
+        "shardlog_live_test_slack_seconds",
         "How long it is until the next deadline of a live test.",
-        labels=["monitor"],
+        labels=["test"],
     )
     judged = GaugeMetricFamily(
         "shardlog_judged_timestamp_seconds",

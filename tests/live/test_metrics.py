@@ -56,31 +56,31 @@ def test_scrape_says_what_the_report_says(metrics: Metrics) -> None:
     types, samples = scrape(metrics)
 
     assert types == {
-        "shardlog_monitor_state": "gauge",
-        "shardlog_monitor_instances": "gauge",
-        "shardlog_monitor_verdicts": "counter",
-        "shardlog_monitor_time_to_verdict_seconds": "histogram",
-        "shardlog_monitor_slack_seconds": "gauge",
+        "shardlog_live_test_state": "gauge",
+        "shardlog_live_test_instances": "gauge",
+        "shardlog_live_test_verdicts": "counter",
+        "shardlog_live_test_time_to_verdict_seconds": "histogram",
+        "shardlog_live_test_slack_seconds": "gauge",
         "shardlog_judged_timestamp_seconds": "gauge",
     }
     for verdict in Verdict:
-        state = samples[of("monitor_state", monitor="answered", state=str(verdict))]
+        state = samples[of("live_test_state", test="answered", state=str(verdict))]
         assert state == (verdict is Verdict.FAIL)
-    assert samples[of("monitor_state", monitor="unreached", state="idle")] == 1
-    assert samples[of("monitor_instances", monitor="answered", verdict="overdue")] == 1
-    assert samples[of("monitor_instances", monitor="sane", verdict="holding")] == 3
-    assert samples[of("monitor_instances", monitor="sane", verdict="fail")] == 0
-    assert samples[of("monitor_verdicts_total", monitor="answered", verdict="fail")] == 1
-    assert samples[of("monitor_verdicts_total", monitor="answered", verdict="pass")] == 1
-    assert of("monitor_verdicts_total", monitor="sane", verdict="blind") not in samples
-    took = {"monitor": "answered"}
-    assert samples[of("monitor_time_to_verdict_seconds_bucket", le="1.0", **took)] == 0
-    assert samples[of("monitor_time_to_verdict_seconds_bucket", le="2.5", **took)] == 1
-    assert samples[of("monitor_time_to_verdict_seconds_bucket", le="+Inf", **took)] == 1
-    assert samples[of("monitor_time_to_verdict_seconds_count", **took)] == 1
-    assert samples[of("monitor_time_to_verdict_seconds_sum", **took)] == 2.0
-    assert samples[of("monitor_slack_seconds", monitor="answered")] == 1.5
-    assert of("monitor_slack_seconds", monitor="there") not in samples
+    assert samples[of("live_test_state", test="unreached", state="idle")] == 1
+    assert samples[of("live_test_instances", test="answered", verdict="overdue")] == 1
+    assert samples[of("live_test_instances", test="sane", verdict="holding")] == 3
+    assert samples[of("live_test_instances", test="sane", verdict="fail")] == 0
+    assert samples[of("live_test_verdicts_total", test="answered", verdict="fail")] == 1
+    assert samples[of("live_test_verdicts_total", test="answered", verdict="pass")] == 1
+    assert of("live_test_verdicts_total", test="sane", verdict="blind") not in samples
+    took = {"test": "answered"}
+    assert samples[of("live_test_time_to_verdict_seconds_bucket", le="1.0", **took)] == 0
+    assert samples[of("live_test_time_to_verdict_seconds_bucket", le="2.5", **took)] == 1
+    assert samples[of("live_test_time_to_verdict_seconds_bucket", le="+Inf", **took)] == 1
+    assert samples[of("live_test_time_to_verdict_seconds_count", **took)] == 1
+    assert samples[of("live_test_time_to_verdict_seconds_sum", **took)] == 2.0
+    assert samples[of("live_test_slack_seconds", test="answered")] == 1.5
+    assert of("live_test_slack_seconds", test="there") not in samples
     assert samples[of("judged_timestamp_seconds")] == START / 10**9 + 30
 
 
@@ -90,12 +90,12 @@ def test_labels_are_of_tests_and_never_of_keys(metrics: Metrics) -> None:
     _, samples = scrape(metrics)
 
     assert {name for _, labels in samples for name, _ in labels} == {
-        "monitor",
+        "test",
         "state",
         "verdict",
         "le",
     }
-    named = {value for _, labels in samples for name, value in labels if name == "monitor"}
+    named = {value for _, labels in samples for name, value in labels if name == "test"}
     assert named == {"answered", "sane", "there", "unreached"}
 
 
@@ -106,7 +106,7 @@ def test_any_name_of_a_test_can_be_scraped(metrics: Metrics) -> None:
     metrics.report = reports.Report(Verdict.PASS, START, START, "", (test,))
     _, samples = scrape(metrics)
 
-    assert samples[of("monitor_verdicts_total", monitor=name, verdict="pass")] == 1
+    assert samples[of("live_test_verdicts_total", test=name, verdict="pass")] == 1
 
 
 def test_before_the_first_report_there_is_nothing(metrics: Metrics) -> None:
