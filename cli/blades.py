@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from datetime import UTC, datetime
@@ -59,7 +60,9 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
     """
     with connect(url) as cluster:
         if watch:
-            _watch(cluster, expected, of_nodes=of_nodes, as_json=as_json)
+            with contextlib.suppress(KeyboardInterrupt):
+                _watch(cluster, expected, of_nodes=of_nodes, as_json=as_json)
+            return
         rows, nodes, hosts = cluster.blades(expected), cluster.nodes(), cluster.hosts
         is_all_heard = all(doubt.status == "lower bound" for doubt in cluster.doubts())
     if as_json:

@@ -4,7 +4,8 @@
 1   a verdict or a finding is bad, or what was asked for is not there
 2   usage: a flag, an address, a setting that a person can mend
 3   cannot tell: nobody answered
-130 and 141   Ctrl-C, and a reader that has gone, as in `shardlog get | head -1`
+130 interrupted by Ctrl-C; what goes on until then, or sums up then, ends as by itself
+141 its reader has gone, as in `shardlog get | head -1`
 """
 
 from __future__ import annotations

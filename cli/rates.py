@@ -54,7 +54,7 @@ UNKNOWN = "–"
     show_default=True,
     help="Look for so long, as 10s or 5m: a longer window is not known.",
 )
-@click.option("--watch", "is_live", is_flag=True, help="Go on, and show it anew each second.")
+@click.option("--watch", "is_live", is_flag=True, help="Show it anew each second, until Ctrl-C.")
 @json_option("Print an object instead, on one line; with --watch, each second one.")
 @click.pass_context
 def rates(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from shardlog.cli.options import connect_option
@@ -21,6 +23,6 @@ def watch(pattern: str, url: str) -> None:
     printed. Ends with Ctrl-C.
     """
     Pattern(pattern)  # before anybody is asked: it is wrong, whoever answers
-    with connect(url) as cluster:
+    with connect(url) as cluster, contextlib.suppress(KeyboardInterrupt):
         for change in cluster.watch(pattern):
             echo_change(change)

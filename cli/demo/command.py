@@ -33,7 +33,7 @@ from shardlog.monitor.live.session import Followed, Session
 EXIT_BAD = 1
 EXIT_CANNOT_TELL = 3
 EXIT_STOPPED = 130
-"""What a shell makes of Ctrl-C."""
+"""What a shell makes of Ctrl-C; without --seconds that is the end."""
 
 TESTS = Path(__file__).with_name("livetests.py")
 
@@ -92,7 +92,7 @@ def demo(
         with _folder(directory) as folder:
             summary = run(console, stop, folder, seconds, way_to_break)
     except Stopped:
-        sys.exit(EXIT_STOPPED)
+        sys.exit(0 if seconds is None else EXIT_STOPPED)
     except BrokenPipeError:
         raise
     except (DemoError, OSError) as error:

@@ -126,15 +126,20 @@ def test_the_counts_are_equal_when_all_nodes_die_just_before_the_end(tmp_path: P
         assert check_equal(process)["equal"]
 
 
-def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
-    """SIGINT in the middle: exit 130, no process of it is alive, its runtime folder is gone."""
-    with demo(tmp_path) as process:
+@pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--seconds", "60"), 130)])
+def test_ctrl_c_ends_all_processes_and_leaves_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    """SIGINT in the middle: no process of it is alive, its runtime folder is gone; exit 130 where
+    it would have ended, and compared, by itself.
+    """
+    with demo(tmp_path, *arguments) as process:
         started_asking(tmp_path)
         pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
         assert len(pids) == 8
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
-        assert process.returncode == 130
+        assert process.returncode == code
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
     assert list(tmp_path.glob("*.pid")) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -221,7 +222,7 @@ def test_command_shows_rates_distributions_and_figures(tmp_path: Path) -> None:
 
 
 def test_watching_says_who_is_not_heard(tmp_path: Path) -> None:
-    """Below the tables of each second, from when a collector is killed."""
+    """Below the tables of each second, from when a collector is killed, until Ctrl-C: exit 0."""
     with running() as cluster, blade(cluster.endpoint(), tmp_path / "noted"):
         command = [SHARDLOG, "rates", "--watch", "--connect", cluster.url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
@@ -230,7 +231,8 @@ def test_watching_says_who_is_not_heard(tmp_path: Path) -> None:
             cluster.collectors["node-1"].kill()
             said = "node-1 has not been heard for "
             assert any(line.startswith(said) for line in islice(watching.stdout, 300))
-            watching.terminate()
+            watching.send_signal(signal.SIGINT)
+        assert watching.returncode == 0
 
 
 def test_command_refuses_what_is_none(tmp_path: Path) -> None:
