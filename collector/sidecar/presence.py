@@ -81,9 +81,12 @@ class Presence:
         return len(self._processes)
 
     def expect(self, process: str, status: Value, silence: Value, now_ns: int) -> None:
-        """Watch a process that was there before this collector started. O(1)."""
+        """Watch a process that was there before this collector started. O(1).
+
+        What it said meanwhile it may have yet to send, for however long that was.
+        """
         late_ns = now_ns + self._late_after_ns
-        known = _Process(now_ns, now_ns + self._lost_after_ns, now_ns, late_ns, silence=silence)
+        known = _Process(now_ns, now_ns + self._lost_after_ns, 0, late_ns, silence=silence)
         known.is_lost, known.is_final = status == "lost", status == "bye"
         self._processes[process] = known
 

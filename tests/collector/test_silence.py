@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shardlog.collector.sidecar.kernel import Exit
 from shardlog.crdt.delta import Write
+from shardlog.crdt.replication.messages import Heartbeat, Publish
 from tests.collector.network import stored
 from tests.collector.test_sidecar import BLADE, NOW, SECOND, persisted, report, sidecar
 
@@ -93,6 +94,23 @@ def test_collector_that_was_paused_or_started_anew_holds_no_silence_against_a_pr
     successor = sidecar(stored(persisted(machine)[0], "replica-1"), NOW + 80 * SECOND)
     successor.receive(report(), NOW + 81 * SECOND)
     assert said(successor, "silence") is None
+
+
+def test_collector_that_started_anew_does_not_vouch_for_who_has_not_repeated_all() -> None:
+    """What was said while none was there is yet to come; how far a process is, it says itself."""
+    before = sidecar()
+    before.receive(report(writes=up()), NOW)
+    machine = sidecar(stored(persisted(before)[0], "replica-1"), NOW + 80 * SECOND)
+    assert told(machine, 81) == 0
+    machine.receive(report(), NOW + 82 * SECOND)
+    assert told(machine, 83) == NOW
+
+
+def told(machine: Sidecar, second: int) -> int:
+    """Up to when all has been sent, by its next heartbeat."""
+    machine.handle_timer(NOW + second * SECOND)
+    beats = [e.message for e in machine.take_effects() if isinstance(e, Publish)]
+    return next(b.hosts[0].watermark_ns for b in beats if isinstance(b, Heartbeat))
 
 
 def test_process_that_has_said_its_last_is_not_late() -> None:
