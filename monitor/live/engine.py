@@ -276,7 +276,7 @@ class Engine:
                 self._judge(instance)
 
     def _is_resumed(self, group: Group, instance: Instance) -> bool:
-        """Whether an earlier run has published a final verdict of it, which stays."""
+        """Whether a final verdict of it has been published, which stays."""
         if not self._resumes:
             return False
         cell = self.world.known((RESERVED, "live", group.test.name, instance.cell.path))
@@ -285,7 +285,11 @@ class Engine:
         told = (cell.below or {}).items()
         said = {key: child.version.value for key, child in told if child.version.shows}
         final = {"pass": Verdict.PASS, "fail": Verdict.FAIL}.get(str(said.get("verdict")))
-        if final is None:
+        since_ns = said.get("since")
+        if final is None or type(since_ns) is not int:
+            return False
+        # A key that came since then is asked for anew; the whole never comes, nor goes.
+        if instance.test.parts and instance.born_ns > since_ns + self.hosts.slack_ns:
             return False
         instance.asked = (Resumed(group.test.name, final, said, instance.born_ns),)
         self._tell(instance)

@@ -9,15 +9,17 @@ KEY is the path of what the instance is about, as one key, such as `intents/42`;
 so the empty key is free. A test that is run `once` has one instance, which is the whole: both say
 the same there.
 
-Final verdicts stay, so that an engine that begins anew goes on with them (`Engine(resumes=True)`).
-A bad one is erased when it has healed, or when nobody asks for it any more; also one that an
-earlier run has left. Each instance is a record of its own, which is forgotten 24 h after it was
-said, unless a table says otherwise: `"shardlog/live/*/*" = "7d"`.
+Final verdicts stay, so that an engine that begins anew goes on with them (`Engine(resumes=True)`),
+unless all that shows of what the instance is about is newer: then that has come again. A bad one is
+erased when it has healed, or when nobody asks for it any more; also one that an earlier run has
+left. Each instance is a record of its own, which is forgotten 24 h after it was said, unless a
+table says otherwise: `"shardlog/live/*/*" = "7d"`.
 
 Known anomalies. What failed, or is bad, is forgotten then too, though it still is so: the whole
 says it as long as the monitor runs. Where two monitors run the same test, the last one's word
-stands, also against a worse one. A KEY of more than 256 bytes is refused by the handler, and
-counted: that verdict does not outlive its monitor.
+stands, also against a worse one. What was written anew in all its parts can't be told from what has
+come again. A KEY of more than 256 bytes is refused by the handler, and counted: that verdict does
+not outlive its monitor.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardlog.crdt.delta import COUNTER, ERASED, REGISTER
+from shardlog.crdt.path import RESERVED, path_text
 from shardlog.crdt.replication.messages import LANES, Changes, Heartbeat, HostStatus, Row
 from shardlog.monitor.feed import Doubt, Heard, Moved, Whole
 from shardlog.monitor.live.declared import Test
@@ -480,6 +481,38 @@ def test_looking_for_an_earlier_verdict_leaves_no_places_behind() -> None:
         "intents/1",
         "intents/1/host",
     }
+
+
+def test_an_earlier_verdict_is_that_of_what_was_there_then() -> None:
+    """What was asked for again since then is judged anew, be it in this run or before it."""
+
+    def done(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.done, within=5)
+
+    def say(run: Run, at_s: float, since_ns: int | str) -> None:
+        said: dict[str, int | str] = {"verdict": "pass", "since": since_ns}
+        for key, value in said.items():
+            run.write(at_s, path_text((RESERVED, "live", "done", "intents/1", key)), value)
+
+    run = Run(("intents/*", done), resumes=True).begin().write(1, "intents/1/host", "a")
+    run.write(2, "intents/1/done", True)
+    say(run, 2.1, ns(2))
+    run.erase(3, "intents/1/host").erase(3, "intents/1/done")
+    run.write(12, "intents/1/host", "a").pass_time(20)
+    assert run.verdicts("done[1]") == ["pending", "pass", "pending", "overdue", "fail"]
+
+    for asked_s, since_ns, verdict in (
+        (1, ns(2), Verdict.PASS),
+        (12, ns(2), Verdict.PENDING),
+        (1, "2", Verdict.FAIL),
+        (2.05, ns(2), Verdict.PASS),  # as far as is known by clocks that differ
+    ):
+        run = Run(("intents/*", done), resumes=True)
+        run.happens(Whole(ns(0), (Changes([], []),)))
+        say(run, 3, since_ns)
+        run.write(13, "intents/1/host", "a", stamp_s=asked_s)
+        run.hear(13, told_s=0)
+        assert run.verdict("done") is verdict
 
 
 def test_evidence_behind_a_restart_counts_by_when_it_was_said() -> None:

@@ -66,10 +66,9 @@ def publish(engine: Engine, publisher: Publisher) -> list[dict[str, Any]]:
 
 
 def whole(state: dict[tuple[Any, ...], Any], at_s: float) -> Whole:
-    """A state, as a monitor that begins anew gets it."""
-    at_ns = START + int(at_s * SECOND)
-    rows = [Row(path_text(keys), REGISTER, value, at_ns, 0) for keys, value in state.items()]
-    return Whole(at_ns, (Changes(WRITERS, rows),))
+    """A state, as a monitor that begins anew gets it: it is older than the monitor."""
+    rows = [Row(path_text(keys), REGISTER, value, START, 0) for keys, value in state.items()]
+    return Whole(START + int(at_s * SECOND), (Changes(WRITERS, rows),))
 
 
 def test_finals_and_what_is_bad_are_said_and_each_test_as_a_whole() -> None:
@@ -185,8 +184,8 @@ def test_a_new_monitor_goes_on_with_final_verdicts() -> None:
     del state["jobs", "good", "done"]
 
     engine = Engine([declared(answered), declared(there)], resumes=True)
-    engine.receive(whole(state, 40))
-    engine.receive(heard(40, 39))
+    engine.receive(whole(state, 20))
+    engine.receive(heard(20, 19))
     assert engine.groups["answered"].counts()[Verdict.FAIL] == 1
     (failed,) = engine.groups["answered"].failed.values()
     assert failed.label == "answered[bad]"
