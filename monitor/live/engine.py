@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 MS = 1_000_000
 SECOND = 10**9
 KEPT_MAX = 1000
+"""Of so many failures of a test the evidence is kept, and what became of so many that are gone."""
 
 
 class Engine:
@@ -491,9 +492,11 @@ class Engine:
         self._let_go(instance)
 
     def _withdraw(self, group: Group, cell: Cell[Instance]) -> None:
-        """What a test is about is gone: what is still open is asked for no more."""
+        """What a test is about is gone: what is still open is asked for no more; failures stay."""
         group.passed.pop(cell, None)
-        group.failed.pop(cell, None)
+        failed = group.failed.pop(cell, None)
+        if failed is not None and len(group.gone) < KEPT_MAX:
+            group.gone.append(failed)
         instance = group.open.pop(cell, None)
         if instance is not None:
             self._let_go(instance)

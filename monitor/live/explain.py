@@ -152,7 +152,7 @@ def _others(group: Group, instance: Instance) -> Iterator[str]:
     yield f"others     {group.passes} of {total - 1} passed{spread}"
     alike = [
         other
-        for other in group.failed.values()
+        for other in group.failures_kept()
         if other is not instance and _reason(other) == _reason(instance)
     ]
     if alike:

@@ -166,6 +166,8 @@ class Group:
         self.test = test
         self.open: dict[Cell[Instance], Instance] = {}
         self.failed: dict[Cell[Instance], Instance] = {}
+        self.gone: list[Instance] = []
+        """Those that have failed, too, and of which the place is gone, as many as are kept."""
         self.passed: dict[Cell[Instance], None] = {}
         self.passes = 0
         self.failures = 0
@@ -173,6 +175,20 @@ class Group:
         """How long passes took: ms, by two digits, so that there are not many."""
         self.features: Counter[tuple[Key, object]] = Counter()
         """Of all that have passed: which values were directly below them."""
+
+    def failures_kept(self) -> list[Instance]:
+        """All that have failed, as far as they are kept. O(n)."""
+        return [*self.gone, *self.failed.values()]
+
+    def is_settled(self) -> bool:
+        """Whether something was there, and all of it has a verdict that stays, or holds.
+
+        O(1) while something is pending, O(open) else.
+        """
+        well = (Verdict.PASS, Verdict.HOLDING)
+        return bool(self.open or self.passes or self.failures) and all(
+            instance.verdict in well for instance in self.open.values()
+        )
 
     def verdict(self) -> Verdict:
         """The worst of all. O(open)."""

@@ -161,15 +161,8 @@ class Run:
         self._open.close()
 
     def _is_settled(self, engine: Engine) -> bool:
-        from shardlog.monitor.live.verdict import Verdict
-
-        is_well = (Verdict.PASS, Verdict.HOLDING)
         groups = [engine.groups[test.name] for test in self._tests]
-        return not engine.doubt and all(
-            (group.open or group.passed or group.failed)
-            and all(instance.verdict in is_well for instance in group.open.values())
-            for group in groups
-        )
+        return not engine.doubt and all(group.is_settled() for group in groups)
 
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()

@@ -91,11 +91,7 @@ def is_settled(engine: Engine) -> bool:
     """
     if engine.doubt:
         return False
-    return all(
-        (group.open or group.passed or group.failed)
-        and all(one.verdict in (Verdict.PASS, Verdict.HOLDING) for one in group.open.values())
-        for group in engine.groups.values()
-    )
+    return all(group.is_settled() for group in engine.groups.values())
 
 
 def exit_code(verdict: Verdict) -> int:
@@ -110,7 +106,7 @@ def exit_code(verdict: Verdict) -> int:
 
 
 def _test(engine: Engine, group: Group, explained_max: int, listed_max: int | None) -> TestReport:
-    found = [*group.failed.values(), *group.open.values()]
+    found = [*group.failures_kept(), *group.open.values()]
     if listed_max is None:
         found.sort(key=_worst_first)
     else:
