@@ -105,13 +105,19 @@ class Asking:
         self.said = said
         return answer
 
-    def value(self, expression: Predicate) -> object:
+    def value(self, expression: Predicate, known: object) -> tuple[object, bool, str]:
         """As `Moment.value`."""
+
+        def look() -> tuple[object, bool, str]:
+            try:
+                value = _value(_given(expression))
+            except Undefined:
+                value = None
+            is_other = value is not None and (known is None or bool(value != known))
+            return value, is_other, repr(value if is_other else known)
+
         self._began = (len(self._glance.cells), len(self._glance.key_cells))
-        try:
-            return self._call(expression, _value)
-        except Undefined:
-            return None
+        return self._call(expression, look)
 
     def happened_ns(self, since_ns: int, deadline_ns: int) -> int:
         """As `Moment.happened_ns`."""
@@ -156,42 +162,39 @@ class Asking:
         return [*names]
 
     def _answer(self, predicate: Predicate) -> bool | None:
-        def is_true(answer: object) -> bool:
-            return bool(answer) or (answer is None and returns_nothing(predicate))
+        def look() -> bool:
+            try:
+                answer = _given(predicate)
+                return bool(answer) or (answer is None and returns_nothing(predicate))
+            except AssertionError as error:
+                self.said = _text(error).partition("\n")[0] or _place(error)
+                return False
 
         self.said = ""
         try:
-            return self._call(predicate, is_true)
+            return self._call(predicate, look)
         except Undefined:
             return None
-        except AssertionError as error:
-            self.said = str(error).partition("\n")[0] or _place(error)
-            return False
 
-    def _call(self, predicate: Predicate, read: Callable[[object], T]) -> T:
+    def _call(self, predicate: Predicate, look: Callable[[], T]) -> T:
+        """What `look` makes of a predicate; all that others have written is run in here."""
         guard = self._guard
         try:
             try:
                 guard.begin(predicate)
-                answer = predicate()
-                if isgenerator(answer) or iscoroutine(answer):
-                    answer.close()
-                    raise TypeError(f"a {type(answer).__name__} is no answer: any(...), all(...)?")
-                return read(answer)
+                return look()
+            except (Undefined, TooLong, KeyboardInterrupt):
+                raise
+            except ReadOnly as error:
+                raise Raised(f"{place_of(predicate)}: writes: {_text(error)}") from None
+            except BaseException as error:  # also what `sys.exit` and `pytest.fail` raise
+                raise Raised(f"{place_of(predicate)}: {_said(error)}") from error
             finally:
                 guard.end()
-        except (Undefined, AssertionError):
-            raise
         except TooLong:
             # It may have been the machine, and what it looks at may never change again.
             self._glance.recheck(self.now_ns + AGAIN_NS)
             raise Raised(f"{place_of(predicate)}: took longer than it may") from None
-        except ReadOnly as error:
-            raise Raised(f"{place_of(predicate)}: writes: {error}") from None
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also what `sys.exit` and `pytest.fail` raise
-            raise Raised(f"{place_of(predicate)}: {_said(error)}") from error
 
 
 class Builder:
@@ -224,19 +227,28 @@ class Builder:
                     )
                 if isgenerator(asked):
                     deque[object](asked, maxlen=0)
+            except (TooLong, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # also what `sys.exit` and `pytest.fail` raise
+                return f"{function.__name__}: {_said(error)}"
             finally:
                 guard.end()
         except TooLong:
             return f"{function.__name__}: took longer than it may"
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also what `sys.exit` and `pytest.fail` raise
-            return f"{function.__name__}: {_said(error)}"
         finally:
             TAKER.reset(token)
         if not self.asked:
             return f"{function.__name__} asks for nothing: eventually, always, ... are missing"
         return ""
+
+
+def _given(predicate: Predicate) -> object:
+    """What it gives."""
+    answer = predicate()
+    if isgenerator(answer) or iscoroutine(answer):
+        answer.close()
+        raise TypeError(f"a {type(answer).__name__} is no answer: any(...), all(...)?")
+    return answer
 
 
 def _value(answer: object) -> object:
@@ -245,7 +257,18 @@ def _value(answer: object) -> object:
 
 
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = _text(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _text(error: BaseException) -> str:
+    """What an error says; "" where that itself fails."""
+    try:
+        return str(error)
+    except (TooLong, KeyboardInterrupt):
+        raise
+    except BaseException:
+        return ""
 
 
 def _place(error: BaseException) -> str:

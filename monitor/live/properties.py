@@ -65,8 +65,11 @@ class Moment(Protocol):
         """
         ...
 
-    def value(self, expression: Predicate) -> object:
-        """What it gives, None if nothing now."""
+    def value(self, expression: Predicate, known: object) -> tuple[object, bool, str]:
+        """What it gives, None if nothing now; whether that is another than `known`; and as text.
+
+        The text is that of `known` where it is no other.
+        """
         ...
 
     def happened_ns(self, since_ns: int, deadline_ns: int) -> int:
@@ -460,16 +463,16 @@ class Moving(Property):
             if self.verdict is Verdict.OVERDUE:
                 self._say(Verdict.HOLDING, "Moving", "", now_ns)
             return
-        value = moment.value(self._expression)
+        value, is_other, text = moment.value(self._expression, self._value)
         if value is None and self._moved_ns is None:
             return
         # What has gone moves no more, which is not forgiven.
-        if self._moved_ns is None or (value is not None and value != self._value):
+        if self._moved_ns is None or is_other:
             is_first = self._moved_ns is None
             self._moved_ns = now_ns if is_first else moment.happened_ns(0, now_ns)
             self._value = value
         deadline_ns = self._moved_ns + self._every_ns
-        stands = f"{self._value!r} since {(now_ns - self._moved_ns) / SECOND:.1f} s"
+        stands = f"{text} since {(now_ns - self._moved_ns) / SECOND:.1f} s"
         if now_ns < deadline_ns:
             self.due_ns = deadline_ns
             self._say(Verdict.HOLDING, "Moving", "", now_ns)

@@ -15,7 +15,7 @@ from shardlog.monitor.live.asking import TooLong
 from shardlog.monitor.live.declared import MARK, Test, once
 from shardlog.monitor.live.engine import Engine
 from shardlog.monitor.live.guard import Guard
-from shardlog.monitor.live.properties import always
+from shardlog.monitor.live.properties import always, moves
 from shardlog.monitor.live.verdict import Verdict
 from tests.helpers import eventually as comes_true
 from tests.live.events import heard, moved, whole
@@ -191,3 +191,43 @@ def test_a_predicate_that_loops_is_blind_and_the_others_are_judged() -> None:
 
     good, blind = Verdict.HOLDING, Verdict.BLIND
     assert verdicts == [[good, good], [blind, good], [blind, good], [good, good]]
+
+
+class Slow(AssertionError):
+    """Takes its time to say what it is."""
+
+    def __str__(self) -> str:
+        end_s = time.monotonic() + 0.5
+        while time.monotonic() < end_s:
+            pass
+        return "slow"
+
+
+class Tedious:
+    """Takes its time to show itself."""
+
+    __repr__ = Slow.__str__
+
+
+def test_what_a_predicate_gives_and_raises_is_shown_within_the_time_that_it_has() -> None:
+    """Since that, too, is written by whoever wrote the predicate."""
+
+    def slow() -> object:
+        raise Slow
+
+    @once
+    def asserts(live: Live) -> None:
+        always(lambda: live["a"] and slow(), at="arrival")
+
+    @once
+    def shows(live: Live) -> None:
+        moves(lambda: live["a"] and Tedious(), every=60)
+
+    tests: list[Test] = [getattr(asserts, MARK), getattr(shows, MARK)]
+    with Guard(0.02) as guard:
+        engine = Engine(tests, guard=guard)
+        engine.receive(whole(1, a=1))
+        engine.receive(heard(2))
+        for group in engine.groups.values():
+            (instance,) = group.open.values()
+            assert instance.condition(0, 2).message.endswith("took longer than it may")

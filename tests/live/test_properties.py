@@ -23,6 +23,7 @@ from shardlog.monitor.live.properties import (
     sometimes,
 )
 from shardlog.monitor.live.verdict import Verdict
+from shardlog.monitor.live.view import ReadOnly
 from tests.live.run import WRITERS, Run, ns
 
 Ask = Callable[[Any], object]
@@ -322,6 +323,111 @@ def test_the_end_of_a_run_is_no_pass_while_evidence_may_be_missing() -> None:
     run.doubt(2, "lost")
     run.engine.end(ns(10))
     assert run.note().verdict("asked") is Verdict.BLIND
+
+
+class Mute(Exception):
+    """Can't say what it is."""
+
+    def __str__(self) -> str:
+        raise self.args[0]
+
+
+class MuteAssertion(Mute, AssertionError):
+    """The same, where no error is expected to be one."""
+
+
+class MuteWrite(Mute, ReadOnly):
+    """The same."""
+
+
+@pytest.mark.parametrize("why", [TypeError("no text"), SystemExit(3)])
+@pytest.mark.parametrize("kind", [Mute, MuteAssertion, MuteWrite])
+def test_an_error_that_has_no_text_is_a_mistake_like_others(
+    kind: type[Mute], why: BaseException
+) -> None:
+    """In a predicate, and in a test's function: the others are judged."""
+
+    def fails() -> Any:
+        raise kind(why)
+
+    def asked(live: Any) -> Any:
+        yield eventually(fails, within=5)
+        yield always(fails, at="arrival")
+        yield moves(fails, every=5)
+        yield moves(lambda: live.a, every=5, when=fails)
+
+    def built(live: Any) -> Any:
+        fails()
+
+    def judged(live: Any) -> Any:
+        return eventually(lambda: live.a, within=5)
+
+    run = Run(("", asked), ("", built), ("", judged)).begin().write(1, "a", 1)
+    assert run.verdict("judged") is Verdict.PASS
+    assert run.condition("built").message == f"built: {kind.__name__}"
+    if kind is MuteAssertion:
+        assert "raise kind(why)" in run.condition("asked", at=1).message
+    else:
+        assert run.condition("asked").reason == "Raised"
+
+
+class Odd:
+    """What is neither the same as another one nor not."""
+
+    def __init__(self, number: int, *, is_shown: bool = True) -> None:
+        self._number = number
+        self._is_shown = is_shown
+
+    def __eq__(self, other: object) -> bool:
+        if self._is_shown:
+            raise ValueError("the truth of an array is ambiguous")
+        return isinstance(other, Odd) and other._number == self._number
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        if self._is_shown:
+            return f"odd {self._number}"
+        raise ValueError("it can't be shown")
+
+
+def odd(live: Any) -> Any:
+    """What can't be compared."""
+    return Odd(live.a)
+
+
+def hidden(live: Any) -> Any:
+    """What is no text."""
+    return Odd(live.a, is_shown=False)
+
+
+def refuses(live: Any) -> Any:
+    """What a predicate may do."""
+    assert live.a == 0, "no value"
+    return live.a
+
+
+@pytest.mark.parametrize(
+    ("looks", "reason"),
+    [
+        (odd, "ValueError: the truth of an array is ambiguous"),
+        (hidden, "ValueError: it can't be shown"),
+        (refuses, "AssertionError: no value"),
+    ],
+)
+def test_what_moves_and_cant_be_compared_or_shown_is_blind(looks: Ask, reason: str) -> None:
+    """So is an assertion where a value was to be; the others are judged."""
+
+    def asked(live: Any) -> Any:
+        return moves(lambda: looks(live), every=3)
+
+    def judged(live: Any) -> Any:
+        return eventually(lambda: live.a == 2, within=5)
+
+    run = Run(("", asked), ("", judged)).begin().write(1, "a", 1).write(2, "a", 2)
+    assert run.condition("asked").reason == "Raised"
+    assert reason in run.condition("asked").message
+    assert run.verdict("judged") is Verdict.PASS
 
 
 def refused(function: Callable[..., Any]) -> str:
