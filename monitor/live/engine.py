@@ -52,7 +52,6 @@ from shardlog.monitor.live.instance import (
     alive_keys,
     born_ns_of,
     depth_of,
-    features,
     two_digits,
 )
 from shardlog.monitor.live.properties import Ladder, Property
@@ -482,7 +481,7 @@ class Engine:
             owed = [asked.since_ns for asked in instance.asked if isinstance(asked, Ladder)]
             if owed:
                 group.took_ms[two_digits((max(owed) - instance.born_ns) // MS)] += 1
-            group.features.update([*features(instance.cell)])
+            group.note_features(instance.cell)
             instance.steps = []
         else:
             group.failures += 1

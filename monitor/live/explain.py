@@ -19,7 +19,6 @@ from shardlog.monitor.live.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shardlog.crdt.path import Key
     from shardlog.monitor.live.engine import Engine
     from shardlog.monitor.live.instance import Evidence, Group, Instance
     from shardlog.monitor.live.world import Version
@@ -158,16 +157,12 @@ def _others(group: Group, instance: Instance) -> Iterator[str]:
     if alike:
         yield f"           {len(alike)} more failed alike"
     for key, value in features(instance.cell):
-        passed = group.features[key, value]
-        failed = sum((key, value) in features(other.cell) for other in alike)
-        if not passed and group.passes and _is_shared(group, key):
+        passed = group.features.get(key)
+        # What differs everywhere explains nothing.
+        if passed and value not in passed and max(passed.values()) > 1:
+            failed = sum((key, value) in features(other.cell) for other in alike)
             also = f", and {failed} of the {len(alike)} do" if alike else ""
             yield f"           none that passed has {key} = {value!r}{also}"
-
-
-def _is_shared(group: Group, key: Key) -> bool:
-    """Whether values at this key come more than once: what differs everywhere explains nothing."""
-    return any(number > 1 for (other, _), number in group.features.items() if other == key)
 
 
 def _reason(instance: Instance) -> tuple[str, str]:

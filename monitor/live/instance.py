@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 STEPS_MAX = 16
 STEPS_FIRST = 4
+KEYS_MAX = 100
+VALUES_MAX = 1000
+FEATURE_MAX = 100
+"""What those have in common that passed: so many keys, values of each, and characters of these."""
 
 BUILT, ARRIVAL, CUT = 0, 1, 2
 """When an instance looked."""
@@ -173,12 +177,22 @@ class Group:
         self.failures = 0
         self.took_ms: Counter[int] = Counter()
         """How long passes took: ms, by two digits, so that there are not many."""
-        self.features: Counter[tuple[Key, object]] = Counter()
-        """Of all that have passed: which values were directly below them."""
+        self.features: dict[Key, Counter[object] | None] = {}
+        """Of all that have passed, by key: which values were directly below; None: too many."""
 
     def failures_kept(self) -> list[Instance]:
         """All that have failed, as far as they are kept. O(n)."""
         return [*self.gone, *self.failed.values()]
+
+    def note_features(self, cell: Cell[Instance]) -> None:
+        """What has passed had these values. O(keys)."""
+        for key, value in features(cell):
+            if key not in self.features and len(self.features) < KEYS_MAX:
+                self.features[key] = Counter()
+            if (values := self.features.get(key)) is not None:
+                values[value] += 1
+                if len(values) > VALUES_MAX:
+                    self.features[key] = None
 
     def is_settled(self) -> bool:
         """Whether something was there, and all of it has a verdict that stays, or holds.
@@ -228,10 +242,12 @@ class Resumed(Property):
 
 
 def features(cell: Cell[Instance]) -> dict[tuple[Key, object], None]:
-    """Which values are directly below a place. O(keys)."""
+    """Which values are directly below a place, but for long texts. O(keys)."""
     found: dict[tuple[Key, object], None] = {}
     for key, child in (cell.below or {}).items():
         value = child.version.value
+        if isinstance(value, str) and len(value) > FEATURE_MAX:
+            continue
         if child.version.kind == REGISTER and isinstance(value, str | int | bool):
             found[key, value] = None
     return found

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shardlog.crdt.replication.messages import Changes
+from shardlog.monitor.feed import Moved
+from shardlog.monitor.live.instance import KEYS_MAX, VALUES_MAX
 from shardlog.monitor.live.properties import always, eventually, expect, ladder, rung
-from tests.live.run import Run, ns
+from tests.live.run import WRITERS, Run, ns
+
+if TYPE_CHECKING:
+    from shardlog.crdt.delta import Value
 
 
 def test_a_rung_is_explained_by_what_it_asks_for() -> None:
@@ -91,4 +97,39 @@ def test_what_went_wrong_with_who_is_named_is_said_if_it_was_since() -> None:
     assert "  blades     scraper-1 up" in lines
     assert [line for line in lines if " E" in line] == [
         "  errors     Eaaaaaa refused by a: 7 on scraper-1, last T+2.0 s"
+    ]
+
+
+def done(i: Any, live: Any) -> Any:
+    """Owed within 5 s."""
+    return eventually(lambda: i.done, within=5)
+
+
+def test_what_those_that_passed_have_in_common_is_kept_within_bounds() -> None:
+    """Values that differ everywhere explain nothing, long ones and very many keys hardly more."""
+    run = Run(("intents/*", done)).begin()
+    for number in range(VALUES_MAX + 10):
+        rows: dict[str, Value] = {
+            "id": f"id-{number}",
+            "host": f"host-{number % 50}",
+            "text": "x" * 101,
+        }
+        rows |= {f"{number}-{at}": 1 for at in range(3)}
+        said = [run.row(f"intents/{number}/{key}", value, 1) for key, value in rows.items()]
+        said.append(run.row(f"intents/{number}/done", True, 1))
+        run.happens(Moved(ns(1), Changes(WRITERS, said)))
+    group = run.engine.groups["done"]
+    assert group.passes == VALUES_MAX + 10
+    assert len(group.features) == KEYS_MAX
+    assert group.features["id"] is None
+    assert len(group.features["host"] or ()) == 50
+    assert "text" not in group.features
+
+    odd: dict[str, Value] = {"id": "id-x", "host": "host-x", "text": "y" * 101, "0-0": 2}
+    for key, value in odd.items():
+        run.write(2, f"intents/x/{key}", value)
+    run.pass_time(20)
+    lines = run.explanation("done", "intents/x").split("\n")
+    assert [line.strip() for line in lines if "none that passed" in line] == [
+        "none that passed has host = 'host-x'"
     ]
