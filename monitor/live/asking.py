@@ -18,10 +18,10 @@ from shardlog.monitor.live.view import Glance, Live, Node, ReadOnly, Undefined, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shardlog.crdt.path import Key
     from shardlog.monitor.live.hosts import Hosts
     from shardlog.monitor.live.instance import Instance
     from shardlog.monitor.live.properties import Predicate
+    from shardlog.monitor.live.view import Name
 
 T = TypeVar("T")
 
@@ -76,17 +76,17 @@ class Asking:
         self._glance = glance
         self._hosts = hosts
         self._guard = guard
-        self._began = (0, 0)
+        self._began = (0, 0, 0)
 
     def ask(self, predicate: Predicate, *, enough: bool | None = None) -> bool | None:
         """As `Moment.ask`."""
         glance = self._glance
-        self._began = (len(glance.cells), len(glance.key_cells))
+        self._begin()
         answer = self._answer(predicate)
         if glance.at_ns is None or answer is None or answer is enough:
             return answer
         said = self.said
-        names: list[Key] = []
+        names: list[Name] = []
         # Another way may look at more places, which then are to be tried, too.
         while len(moving := self._moving()) > len(names):
             names = moving
@@ -98,6 +98,8 @@ class Asking:
                 glance.shifted = dict(zip(names, shifts, strict=True))
                 try:
                     other = self._answer(predicate)
+                except Raised:  # of what never was at one time
+                    other = None
                 finally:
                     glance.shifted = {}
                 if other is not answer:
@@ -116,7 +118,7 @@ class Asking:
             is_other = value is not None and (known is None or bool(value != known))
             return value, is_other, repr(value if is_other else known)
 
-        self._began = (len(self._glance.cells), len(self._glance.key_cells))
+        self._begin()
         return self._call(expression, look)
 
     def happened_ns(self, since_ns: int, deadline_ns: int) -> int:
@@ -148,17 +150,20 @@ class Asking:
             or hosts.watermark_ns(hosts.concerned_by(self._instance)) >= at_ns
         )
 
-    def _moving(self) -> list[Key]:
+    def _begin(self) -> None:
+        glance = self._glance
+        self._began = (len(glance.cells), len(glance.key_cells), len(glance.listed))
+
+    def _moving(self) -> list[Name]:
         """Names of places of which it is not known exactly what they were at the time."""
         glance = self._glance
-        at_ns = glance.at_ns
-        assert at_ns is not None
-        names: dict[Key, None] = {}
+        names: dict[Name, None] = {}
         for cell in glance.cells[self._began[0] :]:
-            first = cell.version_at(at_ns - glance.slack_ns)
-            last = cell.version_after(at_ns + glance.slack_ns)
-            if first is not last and cell.version_at(at_ns).stamp != at_ns:
+            if glance.moves(cell):
                 names[cell.key] = None
+        for cell in glance.listed[self._began[2] :]:
+            if any(map(glance.moves, (cell.below or {}).values())):
+                names[cell.key,] = None
         return [*names]
 
     def _answer(self, predicate: Predicate) -> bool | None:

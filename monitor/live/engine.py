@@ -13,9 +13,10 @@ two hosts' counters agree can't be said of values of different times.
 A counter's row says what it was at its stamp, and what was counted since the row before it, not
 when. And clocks differ. So at a stamp every other place may be as it was earlier by as much as the
 clocks differ, or as the first row says that is later by as much. A predicate is false at the cut
-only if it is false in each of these ways, where places of one name move together; if more than
-six names move, there are too many ways to try, and there is no answer yet. What is wrong by less
-than what was under way shows as soon as that stands still.
+only if it is false in each of these ways, where places of one name move together, and so do all
+keys below places of one name; if more than six names move, there are too many ways to try, and
+there is no answer yet. What is wrong by less than what was under way shows as soon as that stands
+still.
 
 Evidence may be missing: the link is in doubt, or a host that an instance has to do with is not
 live (see `hosts`). Such an instance is `blind`, and nothing fails, until that has healed.

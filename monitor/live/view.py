@@ -20,7 +20,7 @@ neither true nor false.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 from shardlog.crdt.delta import COUNTER
 from shardlog.crdt.errors import ConfigError
@@ -44,6 +44,9 @@ REPR_MAX = 20
 
 T = TypeVar("T")
 
+Name: TypeAlias = "Key | tuple[Key]"
+"""What moves together: places of one key, or `(key,)`, which keys there are below such places."""
+
 
 class Undefined(LookupError):
     """The answer depends on something that is absent; the message is its path."""
@@ -65,12 +68,14 @@ class Glance:
         """When it is looked at."""
         self.at_ns: int | None = None
         """What showed when, None: what shows."""
-        self.shifted: Mapping[Key, bool] = {}
-        """Names of places that are seen as they were a little later, or earlier: see `engine`."""
+        self.shifted: Mapping[Name, bool] = {}
+        """What is seen as it was a little later, or earlier, by name: see `engine`."""
         self.slack_ns = 0
         """How much that is."""
         self.cells: list[Cell[Any]] = []
         self.key_cells: list[Cell[Any]] = []
+        self.listed: list[Cell[Any]] = []
+        """Of which of these places it was asked which keys are there."""
         self.recheck_ns: int | None = None
         """When the answer may be another though nothing changes."""
         self.samples: dict[Cell[Any], Samples] = {}
@@ -81,30 +86,43 @@ class Glance:
         self.at_ns = at_ns
         self.cells = []
         self.key_cells = []
+        self.listed = []
         self.recheck_ns = None
 
-    def version(self, cell: Cell[Any]) -> Version:
-        """What shows at a place."""
+    def version(self, cell: Cell[Any], name: Name | None = None) -> Version:
+        """What shows at a place; it is shifted by its own name, or by this one."""
         at_ns = self.at_ns
         if at_ns is None:
             return cell.version
         version = cell.version_at(at_ns)
-        if cell.key not in self.shifted or version.stamp == at_ns:
+        is_later = self.shifted.get(cell.key if name is None else name)
+        if is_later is None or version.stamp == at_ns:
             return version
-        if self.shifted[cell.key]:
+        if is_later:
             return cell.version_after(at_ns + self.slack_ns)
         return cell.version_at(at_ns - self.slack_ns)
 
-    def is_there(self, cell: Cell[Any]) -> bool:
-        """Whether anything shows at a place or below."""
+    def is_there(self, cell: Cell[Any], name: Name | None = None) -> bool:
+        """Whether anything shows at a place or below. `name` as in `version`."""
         at_ns = self.at_ns
         if at_ns is None:
             return cell.alive > 0
         if cell.below is None:
-            return self.version(cell).shows
-        is_later = self.shifted.get(cell.key)
-        shift_ns = 0 if is_later is None else self.slack_ns if is_later else -self.slack_ns
-        return cell.is_there_at(at_ns + shift_ns)
+            return self.version(cell, name).shows
+        is_later = self.shifted.get(cell.key if name is None else name)
+        if is_later is None or cell.toggled == at_ns:
+            return cell.is_there_at(at_ns)
+        return cell.is_there_at(at_ns + (self.slack_ns if is_later else -self.slack_ns))
+
+    def moves(self, cell: Cell[Any]) -> bool:
+        """Whether it is not known exactly what was there at the time."""
+        at_ns, slack_ns = self.at_ns, self.slack_ns
+        if at_ns is None:
+            return False
+        if cell.below is not None and 0 < abs(cell.toggled - at_ns) <= slack_ns:
+            return True
+        first, last = cell.version_at(at_ns - slack_ns), cell.version_after(at_ns + slack_ns)
+        return first is not last and cell.version_at(at_ns).stamp != at_ns
 
     def see(self, cell: Cell[Any]) -> Any:
         """The value at a place, or the node there; notes the look."""
@@ -125,9 +143,11 @@ class Glance:
     def keys(self, cell: Cell[Any]) -> list[Key]:
         """The keys that show below a place, in no order to rely on; notes the look."""
         self.key_cells.append(cell)
+        self.listed.append(cell)
         hidden = (RESERVED if cell.above is None else COLLAPSED,)
+        name = (cell.key,)
         found = (cell.below or {}).items()
-        return [key for key, child in found if key not in hidden and self.is_there(child)]
+        return [key for key, child in found if key not in hidden and self.is_there(child, name)]
 
     def _has_keys(self, cell: Cell[Any], version: Version) -> bool:
         if self.at_ns is None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -546,3 +547,55 @@ def test_what_ends_other_programs_does_not_end_the_judging() -> None:
     run = Run(("intents/*", leaves), ("intents/*", left)).begin()
     run.write(1, "intents/42/host", "scraper-1")
     assert {run.condition(name, "intents/42").reason for name in ("leaves", "left")} == {"Raised"}
+
+
+def _subset(i: Any, live: Any) -> Any:
+    """As of two hosts' keys."""
+    return always(lambda: set(i.received) <= set(i.sent))
+
+
+def _each_of(i: Any, live: Any) -> Any:
+    """The same, key by key."""
+    return always(lambda: all(key in i.sent for key in i.received))
+
+
+@pytest.mark.parametrize("leaf", ["", "/by"])
+@pytest.mark.parametrize("test", [_subset, _each_of])
+def test_keys_may_have_come_by_another_clock(test: Callable[..., Any], leaf: str) -> None:
+    """What was received 40 ms before it was sent was not, nor was that which came at one time."""
+    run = Run(("intents/*", test)).begin().write(1, "intents/1/sent/a", "x").hear(5)
+    for number in range(20):
+        at_s = 10 + number / 30
+        run.write(at_s + 1, f"intents/1/sent/{number}{leaf}", "s", stamp_s=at_s)
+        path = f"intents/1/received/{number}{leaf}"
+        run.write(at_s + 1, path, "s", by="spotter-1", stamp_s=at_s - 0.04)
+    for second in range(12, 16):
+        run.hear(second)
+    assert run.verdict(test.__name__) is Verdict.HOLDING
+
+
+@pytest.mark.parametrize("leaf", ["", "/by"])
+def test_a_key_too_many_is_found_while_others_come_and_go(leaf: str) -> None:
+    """However many do: they move together."""
+    run = Run(("intents/*", _subset)).begin().write(1, "intents/1/sent/a", "x").hear(5)
+    run.write(6, f"intents/1/received/never-sent{leaf}", "s", by="spotter-1")
+    for number in range(60):
+        at_s = 6 + number / 60
+        for side in ("sent", "received"):
+            run.write(at_s, f"intents/1/{side}/{number}{leaf}", "s")
+    run.hear(6.9)
+    assert run.verdict("_subset") is Verdict.FAIL
+    assert run.instance("_subset", "intents/1").asked[0].since_ns <= ns(6.2)
+
+
+def test_what_a_predicate_raises_of_what_never_was_is_no_mistake() -> None:
+    """Of places that are tried as they were a little later not all need be there yet."""
+
+    def known(i: Any, live: Any) -> Any:
+        return always(lambda: "X" not in [i.jobs[key].host.upper() for key in i.jobs])
+
+    run = Run(("intents/*", known)).begin().write(1, "intents/1/jobs/a/host", "s").hear(2)
+    run.write(5, "intents/1/jobs/b/host", "x").write(5.05, "intents/1/jobs/c/host", "s")
+    for second in range(6, 9):
+        run.hear(second)
+    assert run.verdicts("known[1]") == ["holding", "fail"]
