@@ -111,7 +111,11 @@ class LifeFolder:
             raise ConfigError(f"{folder}: is no folder of this user; use another --listen")
 
     def scan(self) -> tuple[list[Seen], list[Bad]]:
-        """All processes that have files, each once. O(files)."""
+        """All processes that have files, each once. O(files).
+
+        Raises:
+            OSError: the folder can't be listed just now, as at the limit of descriptors.
+        """
         lives: dict[str, int] = {}
         exits: set[str] = set()
         self._stamps = []
@@ -158,7 +162,11 @@ class LifeFolder:
         return 0
 
     def left_by(self, process: str) -> tuple[list[Report], list[Bad]]:
-        """The reports in the exit file of a process that has ended. O(its size)."""
+        """The reports in the exit file of a process that has ended, none if it left none. O(size).
+
+        Raises:
+            OSError: it can't be read just now, as at the limit of descriptors.
+        """
         name = life_name(process) + EXIT
         reports: list[Report] = []
         error: Exception | None = None
@@ -168,8 +176,10 @@ class LifeFolder:
                     reports.append(codec.decode_report(frame))
                 except RemoteProtocolError as refused:
                     error = refused
-        except (OSError, ValueError) as unread:
-            error = unread
+        except FileNotFoundError:
+            pass
+        except ValueError as cut_off:
+            error = cut_off
         return reports, [] if error is None else self._refuse(name, error)
 
     def acknowledge(self, process: str, sequence: int) -> None:

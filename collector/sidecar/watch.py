@@ -10,6 +10,9 @@ when it is heard or found first, and those that say nothing are asked after.
 
 At the start nothing can be on its way yet: what processes left is taken in before the socket is
 bound, so that nobody is answered without it.
+
+What can't be read just now, as at the limit of descriptors, is not taken for nothing: whoever left
+it has not ended yet, and is found again by the next scan.
 """
 
 from __future__ import annotations
@@ -73,7 +76,10 @@ class LifeWatch:
             self._find_ended(now_ns, monotonic_ns)
         for _ in range(min(ENDED_MAX, len(self._ended))):
             process = self._ended.popleft()
-            self._machine.ended(process, self._left_by(process, now_ns), now_ns)
+            try:
+                self._machine.ended(process, self._left_by(process, now_ns), now_ns)
+            except OSError as error:
+                self._put_off(f"what {process!r} left", error, now_ns)
 
     def obey(self, effects: Iterable[Acknowledge | Remove | Lead]) -> None:
         """What is due once a batch is persisted, or is to be made known."""
@@ -118,7 +124,11 @@ class LifeWatch:
                 self._kernel.part(process)
 
     def _scan(self, now_ns: int) -> Sequence[tuple[str, bool, bool]]:
-        seen, bad = self._folder.scan()
+        try:
+            seen, bad = self._folder.scan()
+        except OSError as error:
+            self._put_off("who is there", error, now_ns)
+            return []
         self._refuse([*bad, *self._folder.drop_stamps(now_ns)], now_ns)
         return seen
 
@@ -127,6 +137,10 @@ class LifeWatch:
         reports, bad = self._folder.left_by(process)
         self._refuse(bad, now_ns)
         yield from reports
+
+    def _put_off(self, what: str, error: OSError, now_ns: int) -> None:
+        why = f"can't be read just now: {error.strerror}; it is tried again"
+        self._machine.refuse("unread", f"{self._folder.path}: {what} {why}", now_ns)
 
     def _refuse(self, bad: Iterable[Bad], now_ns: int) -> None:
         for reason, detail in bad:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -274,6 +275,49 @@ def test_at_the_start_all_that_was_left_is_taken_in_at_once(tmp_path: Path) -> N
     assert batches == 2
     assert collector.machine.state.total("n") == ENDED_MAX + 10
     assert collector.names() == []
+
+
+@contextmanager
+def descriptors_left(n: int) -> Generator[None]:
+    """This process can open so many files more, and no further one."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = [os.open("/dev/null", os.O_RDONLY) for _ in range(n + 1)]
+    for descriptor in free:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[n], limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_what_can_not_be_read_just_now_is_read_later(tmp_path: Path) -> None:
+    """An exit file is there to be counted: it is not taken for none, and said to be unread."""
+    collector = Collector(tmp_path)
+    leave(tmp_path, last(5))
+    names = collector.names()
+    with descriptors_left(1):  # which the life file takes
+        collector.watch.start(NOW)
+        collector.look(0)
+        assert not collector.watch.has_more
+    assert (collector.names(), collector.due, collector.status()) == (names, [], None)
+    assert collector.machine.refused == {"unread": 1}
+    collector.look(1)
+    collector.look(2)
+    assert (collector.machine.state.total("n"), collector.status()) == (5, "bye")
+    assert collector.names() == []
+
+
+def test_a_folder_that_can_not_be_listed_just_now_is_looked_at_again(tmp_path: Path) -> None:
+    """At the limit of descriptors the collector goes on, and says that it does not see who ends."""
+    collector = Collector(tmp_path)
+    leave(tmp_path, last(5))
+    with descriptors_left(0):
+        collector.look(1)
+    assert collector.machine.refused == {"unread": 1}
+    collector.look(2)
+    collector.look(3)
+    assert (collector.machine.state.total("n"), collector.names()) == (5, [])
 
 
 def test_bad_files_are_refused_counted_and_renamed_aside(tmp_path: Path) -> None:
