@@ -132,8 +132,9 @@ class Notes:
         said: dict[str, Value] = {term: _sendable(amount) for term, amount in sums.terms().items()}
         if sums.is_unknown:
             said["refused"] = None
+        # Where one of these has to be cut, `counted` is too large as well: nobody reads them then.
         said["undelivered"] = [
-            [process, counter.value(counted), counter.value(missing)]
+            [process, counter.value(counter.cut(counted)), counter.value(counter.cut(missing))]
             for process, counted, missing in sums.undelivered()
         ]
         top = self._sums()

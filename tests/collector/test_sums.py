@@ -408,6 +408,24 @@ def test_sum_that_is_too_large_to_be_sent_is_unknown() -> None:
     }
 
 
+def test_more_undelivered_than_can_be_sent_is_unknown_and_ends_no_collector() -> None:
+    """Whoever makes up processes makes up what they counted; nor is its next start in danger."""
+    rig = Rig()
+    for n in range(3):
+        process = f"made-up@node-1:boot:{n}:{NOW}:aa"
+        made_up = Report(process, 1, NOW, True, [], [], [], counted=counter.PART_MAX)
+        rig.machine.receive(made_up, NOW)
+    for _ in range(6):
+        rig.wait(1)
+    rig.close_batch()
+    for _ in range(2):
+        book = rig.book()
+        assert [row[0] for row in book.undelivered] == [""]
+        assert (book.terms["counted"], book.terms["heard"]) == (None, 0)
+        assert [fault.known for fault in book.faults()] == [False]
+        rig.machine = rig.start()
+
+
 def test_store_of_an_earlier_version_begins_with_what_it_holds() -> None:
     """All there counts as heard; of a process that lives on, all until its next report."""
     rig, box = rig_with_counts()
