@@ -142,17 +142,18 @@ def _stat(met: _Met) -> list[str]:
 
 def _kills_file(pid: int) -> Path | None:
     """Where the cgroup of a process counts kills: of version 2, else of version 1."""
-    lines = Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines()
-    for line in sorted(lines):  # that of version 2 is "0::/path"
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            file = _CGROUPS / path.lstrip("/") / "memory.events"
-        elif "memory" in controllers.split(","):
-            file = _CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control"
-        else:
-            continue
-        if file.exists():
-            return file
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines()
+        for line in sorted(lines):  # that of version 2 is "0::/path"
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                file = _CGROUPS / path.lstrip("/") / "memory.events"
+            elif "memory" in controllers.split(","):
+                file = _CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control"
+            else:
+                continue
+            if file.exists():
+                return file
     return None
 
 

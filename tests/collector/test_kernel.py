@@ -13,6 +13,7 @@ import pytest
 
 from shardlog.collector.sidecar import kernel as kernel_module
 from shardlog.collector.sidecar.kernel import Exit, Kernel
+from tests.descriptors import descriptors, descriptors_left
 from tests.helpers import eventually
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def test_number_that_is_not_known_is_not_met() -> None:
 def test_descriptors_are_bounded_and_all_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound the oldest is let go."""
     monkeypatch.setattr(kernel_module, "PROCESSES_MAX", 2)
-    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    before = descriptors()
     kernel = Kernel()
     for process in ("a", "b", "c"):
         kernel.meet(process, os.getpid())
@@ -145,4 +146,18 @@ def test_descriptors_are_bounded_and_all_closed(monkeypatch: pytest.MonkeyPatch)
     kernel.part("b")
     kernel.part("b")
     kernel.close()
-    assert len(os.listdir("/proc/self/fd")) == len(before)  # noqa: PTH208
+    assert descriptors() == before
+
+
+def test_process_whose_cgroup_can_not_be_read_is_met_all_the_same() -> None:
+    """How it ended is known; and asking in vain leaves no descriptor open."""
+    before = descriptors()
+    kernel = Kernel()
+    with child("sys.exit(3)") as started:
+        with descriptors_left(1):  # which the process takes
+            kernel.meet("p", started.pid)
+        assert "p" in kernel
+        go_on(started)
+        assert ended(kernel) == [("p", Exit(3))]
+    kernel.close()
+    assert descriptors() == before

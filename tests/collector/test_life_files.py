@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.life import life_bytes, life_folder, life_name, pack_frames, read_life
 from shardlog.crdt.replication.messages import Report
 from shardlog.crdt.wire import codec
+from tests.descriptors import descriptors, descriptors_left
 from tests.helpers import eventually
 from tests.scenarios.processes import running
 
@@ -180,10 +180,6 @@ def test_the_acknowledgement_is_written_into_the_file_of_a_process(tmp_path: Pat
     folder.close()
 
 
-def descriptors() -> int:
-    return len(list(Path("/dev/fd").iterdir()))
-
-
 def test_descriptors_are_bounded(tmp_path: Path) -> None:
     """Thousands of processes do not take thousands of descriptors."""
     folder = LifeFolder(str(tmp_path))
@@ -275,20 +271,6 @@ def test_at_the_start_all_that_was_left_is_taken_in_at_once(tmp_path: Path) -> N
     assert batches == 2
     assert collector.machine.state.total("n") == ENDED_MAX + 10
     assert collector.names() == []
-
-
-@contextmanager
-def descriptors_left(n: int) -> Generator[None]:
-    """This process can open so many files more, and no further one."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = [os.open("/dev/null", os.O_RDONLY) for _ in range(n + 1)]
-    for descriptor in free:
-        os.close(descriptor)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free[n], limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_what_can_not_be_read_just_now_is_read_later(tmp_path: Path) -> None:
