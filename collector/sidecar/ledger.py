@@ -349,7 +349,8 @@ class Ledger:
 
     def put_back(self, batch: Persist) -> None:
         """What of a batch could not be persisted is to be persisted again. O(batch)."""
-        marks = {(process, path): mark for process, path, mark in batch.marks}
+        self._ended = dict.fromkeys(batch.ended) | self._ended
+        marks = {(p, path): mark for p, path, mark in batch.marks if p not in self._ended}
         self._dirty_marks = marks | self._dirty_marks
         self._gone = (
             dict.fromkeys(p for p in batch.gone if p not in self._dirty_entries) | self._gone
@@ -358,7 +359,6 @@ class Ledger:
         self._dirty_entries = entries | self._dirty_entries
         lines = {process: None for process, _ in batch.lines if process in self.lines}
         self._dirty_lines = lines | self._dirty_lines
-        self._ended = dict.fromkeys(batch.ended) | self._ended
         self._dirty_closed = [*batch.closed, *self._dirty_closed]
         self._dirty_identity = batch.identity or self._dirty_identity
         self.sums.put_back(batch.sums)

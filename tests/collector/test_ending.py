@@ -63,6 +63,13 @@ def settle(machine: Sidecar, batches: list[Persist], now_ns: int = NOW) -> list[
     return due
 
 
+def refuse_to_write(machine: Sidecar, now_ns: int) -> Persist:
+    """The batch that the machine asks for, on a disk that is full."""
+    (batch,) = [effect for effect in machine.take_effects() if isinstance(effect, Persist)]
+    machine.not_persisted(batch, "disk full", now_ns)
+    return batch
+
+
 def status(machine: Sidecar, process: str = P) -> Any:
     leaf = machine.state.map.leaves.get(f"shardlog/presence/blade/{process}/status")
     return leaf and leaf.value
@@ -266,6 +273,22 @@ def test_thousands_of_processes_leave_their_closed_ids_and_nothing_else() -> Non
         machine.handle_timer(now_ns)
     settle(machine, batches)
     assert (len(ledger.closed), stored(batches, "replica-1").closed) == (0, ())
+
+
+def test_processes_that_end_while_the_disk_is_full_leave_no_marks_to_be_written() -> None:
+    """What is to be written again grows by what stays, not by all that came and went meanwhile."""
+    machine = sidecar()
+    for n in range(50):
+        process, at_ns = f"blade@node:boot:{n}:{NOW}:aa", NOW + n * SECOND
+        machine.receive(report(1, total(1, 1, "a"), total(1, 1, "b"), process=process), at_ns)
+        refuse_to_write(machine, at_ns)
+        machine.receive(report(2, total(1, 2, "a"), follows=1, process=process), at_ns)
+        machine.ended(process, [], at_ns)
+        batch = refuse_to_write(machine, at_ns)
+        assert ({mark[0] for mark in batch.marks}, len(batch.ended)) == ({process}, n + 1)
+    machine.note("something", NOW)
+    assert refuse_to_write(machine, NOW).marks == ()
+    assert machine.state.total("a") == 100
 
 
 def test_closed_ids_are_bounded_in_number_and_in_bytes() -> None:
