@@ -50,7 +50,10 @@ EXIT_BYTES_MAX = 256 << 20
 """More than a process may have pending."""
 BAD = ".bad"
 ASIDE = ".tmp"
+HALF_NS = 3600 * 10**9
+"""What was not written to its end for so long, by a process without a life file, never will be."""
 
+_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _IS_BSD = sys.platform == "darwin" or "bsd" in sys.platform
 _FLOCK = "qqihh" if _IS_BSD else "hhqqi"
 """C's struct flock: start, length, pid, type, whence; or type, whence, start, length, pid."""
@@ -189,12 +192,31 @@ class LifeFolder:
             os.pwrite(descriptor, sequence.to_bytes(ACKNOWLEDGED_BYTES, "big"), 0)
 
     def remove(self, process: str) -> None:
-        """Remove the files of a process that has ended; what can't be is found again. O(1)."""
+        """Remove the files of a process that has ended, also the exit file that it was writing
+        when it was killed. What can't be removed is found again. O(1).
+        """
         name = life_name(process)
         self._forget(name)
-        for suffix in (EXIT, LIFE):
+        for suffix in (EXIT + ASIDE, EXIT, LIFE):
             with suppress(OSError):
                 (self.path / (name + suffix)).unlink()
+
+    def drop_halves(self, now_ns: int) -> None:
+        """Remove what processes that are gone began to write an hour ago, or earlier. O(files)."""
+        halves: list[str] = []
+        with suppress(OSError), os.scandir(self.path) as entries:
+            halves += [e.name for e in entries if e.name.endswith((LIFE + ASIDE, EXIT + ASIDE))]
+        for half in halves:
+            with suppress(OSError):
+                descriptor = os.open(self.path / half, _OPEN)
+                try:
+                    age_ns = now_ns - os.fstat(descriptor).st_mtime_ns
+                    is_held = holder(descriptor) is not None
+                finally:
+                    os.close(descriptor)
+                has_life = (self.path / (half.partition(".")[0] + LIFE)).exists()
+                if age_ns >= HALF_NS and not is_held and not has_life:
+                    (self.path / half).unlink()
 
     def named(self) -> tuple[str, ...]:
         """The replica that collects here, and those that it goes on for; none if none is named.
@@ -293,8 +315,7 @@ class LifeFolder:
         """A descriptor of a life file, of which a bounded number is kept open."""
         descriptor = self._descriptors.pop(name, None)
         if descriptor is None:
-            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(self.path / (name + LIFE), flags)
+            descriptor = os.open(self.path / (name + LIFE), _OPEN)
         self._descriptors[name] = descriptor
         if len(self._descriptors) > DESCRIPTORS_MAX:
             os.close(self._descriptors.popitem(last=False)[1])

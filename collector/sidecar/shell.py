@@ -71,6 +71,7 @@ def run(config: SidecarConfig) -> None:
         folder = None if path is None else LifeFolder(path)
         if folder is not None:
             stack.callback(folder.close)
+            folder.drop_halves(time.time_ns())
         restored = store.load()
         epoch = secrets.token_hex(8)
         store.begin(epoch)

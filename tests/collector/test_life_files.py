@@ -16,7 +16,7 @@ import pytest
 
 from shardlog.collector.batch import Acknowledge, Persist, Remove, Restored
 from shardlog.collector.sidecar.config import SidecarConfig
-from shardlog.collector.sidecar.life import LifeFolder, Seen
+from shardlog.collector.sidecar.life import HALF_NS, LifeFolder, Seen
 from shardlog.collector.sidecar.machine import Sidecar
 from shardlog.collector.sidecar.watch import ENDED_MAX, LifeWatch
 from shardlog.crdt.delta import Total
@@ -41,7 +41,8 @@ path, what = sys.argv[1:]
 file = os.open(path + ".tmp", os.O_RDWR | os.O_CREAT, 0o600)
 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 os.write(file, sys.stdin.buffer.read())
-os.rename(path + ".tmp", path)
+if what != "half":
+    os.rename(path + ".tmp", path)
 if what == "fork":
     os.fork() and os._exit(0)
 os.write(1, b"held %d\\n" % os.getpid())
@@ -50,11 +51,11 @@ time.sleep(60)
 
 
 @contextmanager
-def holder(folder: Path, process: str = P) -> Generator[subprocess.Popen[bytes]]:
-    """Another process that holds the life file of `process`."""
+def holder(folder: Path, process: str = P, what: str = "") -> Generator[subprocess.Popen[bytes]]:
+    """Another process that holds the life file of `process`, or `half` of it."""
     path = folder / f"{life_name(process)}.life"
     child = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path), ""],
+        [sys.executable, "-c", HOLDER, str(path), what],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -257,6 +258,41 @@ def test_who_was_killed_is_lost_and_its_file_is_removed(tmp_path: Path) -> None:
     assert (collector.status(), collector.names()) == ("lost", [])
 
 
+def test_what_a_process_was_writing_when_it_was_killed_is_removed_with_its_files(
+    tmp_path: Path,
+) -> None:
+    """Half an exit file is nothing that could be counted, and may be large."""
+    collector = Collector(tmp_path)
+    half = tmp_path / f"{life_name(P)}.exit.tmp"
+    with holder(tmp_path) as child:
+        half.write_bytes(b"half")
+        collector.look(1)
+        assert half.exists()
+        child.kill()
+        child.wait()
+    collector.look(2)
+    collector.look(3)
+    assert (collector.status(), collector.names()) == ("lost", [])
+
+
+def test_halves_of_processes_that_are_gone_are_dropped(tmp_path: Path) -> None:
+    """Not young ones, nor those of a process that lives, by either of its files."""
+    folder = LifeFolder(str(tmp_path))
+    alive, begun = "alive@node:boot:1:1:aa", "begun@node:boot:1:1:aa"
+    with holder(tmp_path, alive), holder(tmp_path, begun, "half"):
+        kept = {f"{life_name(alive)}.exit.tmp", f"{life_name(begun)}.life.tmp", "replica.tmp"}
+        gone = {f"{life_name(P)}.exit.tmp", f"{life_name(P)}.life.tmp"}
+        for name in kept | gone:
+            (tmp_path / name).touch()
+        now_ns = time.time_ns()
+        folder.drop_halves(now_ns)
+        assert kept | gone < {file.name for file in tmp_path.iterdir()}
+        for name in kept | gone:
+            os.utime(tmp_path / name, ns=(now_ns, now_ns - HALF_NS))
+        folder.drop_halves(now_ns)
+        assert {file.name for file in tmp_path.iterdir()} == kept | {f"{life_name(alive)}.life"}
+
+
 def test_at_the_start_all_that_was_left_is_taken_in_at_once(tmp_path: Path) -> None:
     """In batches, and an exit file whose life file is gone too."""
     for n in range(ENDED_MAX + 10):
@@ -376,6 +412,9 @@ def test_a_collector_reads_what_was_left_while_it_was_away() -> None:
         folder = Path(path)
         node.stop()
         leave(folder, last(5))
+        half = folder / f"{life_name('gone')}.exit.tmp"
+        half.touch()
+        os.utime(half, ns=(0, 0))
         node.start()
         assert {file.name for file in folder.iterdir()} == {"replica", "version"}
         with holder(folder) as child:
