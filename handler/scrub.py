@@ -11,6 +11,7 @@ and what follows `Bearer`. Rather too much is taken than too little.
 "{'Authorization': [scrubbed], 'Accept': '*/*'}"
 
 Time. Nothing here backtracks far: what may repeat without a bound never has to match behind that.
+So a quote that is not closed goes on to the end.
 
 Known anomalies. What is neither named nor of such a form cannot be known: `hunter2 was refused`.
 """
@@ -45,12 +46,13 @@ SCRUBBED = "[scrubbed]"
 _NOT_THESE = {"token": "(?!s|i[sz])"}
 """Tokens are counted, and tokenizers named."""
 _BEHIND = r"""[\w-]{0,30}(?:\\*["']\s*[,:=]|\s*[:=])>?\s*"""
-_VALUE = r"""
+_QUOTED = r"""(?:"(?:\\.?|[^"\\])*(?:"|\Z)|'(?:\\.?|[^'\\])*(?:'|\Z))"""
+_VALUE = rf"""
     [bBuU]?(?:
-        (?P<quote>["']) (?: \\.? | (?!(?P=quote))[^\\] )* (?: (?P=quote) | \Z )
-      | (?P<escaped>\\+["']) (?: (?!(?P=escaped)). )* (?: (?P=escaped) | \Z )
-      | [\[({] (?: "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | [^\])}"'] | ["'] )* [\])}]?
-      | (?: (?:bearer|basic|digest|negotiate|token)\s+ )? [^\s,;&)\]}"']+
+        {_QUOTED}
+      | (?P<escaped>\\{{1,63}}["']) (?: (?!(?P=escaped)). )* (?: (?P=escaped) | \Z )
+      | [\[({{] (?: {_QUOTED} | [^\])}}"'] )* [\])}}]?
+      | (?: (?:bearer|basic|digest|negotiate|token)\s+ )? [^\s,;&)\]}}"']+
     )
 """
 _IN_URL = re.compile(r"""://[^\s/?#@:"'<>]{0,500}(?::[^\s"'<>]{0,500})?@""")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -106,3 +107,55 @@ def test_nothing_makes_it_raise(text: str) -> None:
     """Nor says it more than it was told."""
     assert isinstance(Scrub().text(text), str)
     assert Scrub().value([text, text.encode(), 7, None])
+
+
+@pytest.mark.parametrize(
+    ("begin", "again"),
+    [
+        ("", "token "),
+        ("", "token:"),
+        ("", "token=["),
+        ("", "token=['"),
+        ("", "token='"),
+        ("token", " "),
+        ("token", "\\"),
+        ("token=", "\\"),
+        ("token=[", '"['),
+        ("token=[", "'\\"),
+        ("token=[", '"\\'),
+        ("token=bearer", " "),
+        ("", "--token "),
+        ("", "--token '"),
+        ("", "-"),
+        ("", "cookie: "),
+        ("", "bearer "),
+        ("", "://"),
+        ("", "://a:"),
+    ],
+)
+def test_hostile_text_takes_linear_time(begin: str, again: str) -> None:
+    """Sixteen times the text takes some sixteen times as long; a square would be 256 times."""
+    _check_time_is_linear(*(begin + again * (size // len(again)) for size in (4 << 10, 64 << 10)))
+
+
+def test_deep_escapes_take_linear_time() -> None:
+    """So do a quote behind many backslashes, and many more behind that."""
+    _check_time_is_linear(
+        *(f'token={chr(92) * size}"{chr(92) * size}' for size in (2 << 10, 32 << 10))
+    )
+
+
+def _check_time_is_linear(small: str, large: str) -> None:
+    scrub = Scrub()
+    scrub.text(small)
+    assert _least_ns(scrub, large) < 64 * _least_ns(scrub, small)
+
+
+def _least_ns(scrub: Scrub, text: str) -> int:
+    """Of this thread only, and the best of some: whatever else runs adds nothing."""
+    took_ns: list[int] = []
+    for _ in range(5):
+        started_ns = time.thread_time_ns()
+        scrub.text(text)
+        took_ns.append(time.thread_time_ns() - started_ns)
+    return min(took_ns)
