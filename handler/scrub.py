@@ -1,8 +1,9 @@
 r"""Secrets are taken out of what errors say, before it leaves the process. Pure.
 
 Known by its name is what stands behind a word such as `password` or `token`: in a dict, its repr,
-JSON, a header, a query or a command line. Known by its form is what stands between `://` and `@`,
-and what follows `Bearer`. Rather too much is taken than too little.
+JSON, a header, a query, a command line, a line of Python, an XML element or what pydantic refuses.
+Known by its form is what stands between `://` and `@`, what follows `Bearer`, and a private key in
+PEM. Rather too much is taken than too little.
 
 >>> scrub = Scrub()
 >>> scrub.text("GET https://spider:hunter2@pages.local/?page=3&api_key=hunter2")
@@ -14,6 +15,7 @@ Time. Nothing here backtracks far: what may repeat without a bound never has to 
 So a quote that is not closed goes on to the end.
 
 Known anomalies. What is neither named nor of such a form cannot be known: `hunter2 was refused`.
+Of several words without quotes the first is taken.
 """
 
 from __future__ import annotations
@@ -45,25 +47,49 @@ SCRUBBED = "[scrubbed]"
 
 _NOT_THESE = {"token": "(?!s|i[sz])"}
 """Tokens are counted, and tokenizers named."""
-_BEHIND = r"""[\w-]{0,30}(?:\\*["']\s*[,:=]|\s*[:=])>?\s*"""
+_BEHIND = r"""(?:
+    [\w-]{0,30} (?: \\*["']\s*[,:=] | \s*(?:[:!=]?=|:) | (?:%(?:25)*2[27])?%(?:25)*3[ad] ) >?\s*
+  | [^\n]{0,100}\n[^\n]{0,500}?input_value=
+)"""
 _QUOTED = r"""(?:"(?:\\.?|[^"\\])*(?:"|\Z)|'(?:\\.?|[^'\\])*(?:'|\Z))"""
-_VALUE = rf"""
-    [bBuU]?(?:
-        {_QUOTED}
-      | (?P<escaped>\\{{1,63}}["']) (?: (?!(?P=escaped)). )* (?: (?P=escaped) | \Z )
-      | [\[({{] (?: {_QUOTED} | [^\])}}"'] )* [\])}}]?
-      | (?: (?:bearer|basic|digest|negotiate|token)\s+ )? [^\s,;&)\]}}"']+
-    )
+_ANNOTATION = r"""
+    (?P<mark>["']?) [\w.]{1,60} (?:\[[^=\n]{0,60}\])? (?:\s?\|\s?[\w.]+)* (?P=mark)
+    (?:\s=\s|=(?=\S))
 """
 _IN_URL = re.compile(r"""://[^\s/?#@:"'<>]{0,500}(?::[^\s"'<>]{0,500})?@""")
 _BEARER = re.compile(r"\b(bearer\s+)(?=[A-Za-z_.~+/-]{0,200}[0-9])[\w.~+/=-]+", re.IGNORECASE)
 _HEADER = re.compile(r"((?:authorization|cookie)2?\s*:\s*)[^\r\n\"'\s][^\r\n]*", re.IGNORECASE)
+_PEM = re.compile(
+    r"""
+    (-----BEGIN\ [A-Z0-9 ]{0,30}PRIVATE\ KEY[A-Z ]{0,9}-----)
+    (?: [^-]*(?:-(?!----)[^-]*)*(?=-----END) | (?=[\\\r\n])[\w\s+/=\\:,.-]+ )
+    """,
+    re.VERBOSE,
+)
+_CUT = re.compile(r"""(input_value=)(?!["'])(?=[^\n]{0,60}\.\.\.)[^\n]*?(?=, input_type=|\n|\Z)""")
+"""Of a dict that pydantic cuts to 50 characters the key may be lost, and the secret be left."""
+
+
+def _value(any_word: str) -> str:
+    part = r"""[^\s,;&)\]}"']"""
+    # A comma or bracket ends it only before a space, a quote or what may be the next secret.
+    bare = rf"{part}+ (?: [,)\]}}]+ (?!{part}{{0,60}}(?:{any_word})) {part}+ )*"
+    return rf"""
+        (?:{_ANNOTATION})? [bBuU]?(?:
+            {_QUOTED}+
+          | (?P<escaped>\\{{1,63}}["']) (?: (?!(?P=escaped)). )* (?: (?P=escaped) | \Z )
+          | [\[({{] (?: {_QUOTED} | [^\])}}"'] )* [\])}}]?
+          | [\w.]{{1,60}}\( (?: {_QUOTED} | [^)"'\n] )* \)? (?:{bare})?
+          | <[^>\n]{{0,200}}> (?:{bare})?
+          | (?: (?:bearer|basic|digest|negotiate|token)\s+ )? {bare}
+        )
+    """
 
 
 class Scrub:
     """Knows secrets by these words, in any case; none at all if there are no words."""
 
-    __slots__ = ("_flag", "_key", "_named")
+    __slots__ = ("_element", "_flag", "_key", "_named")
 
     def __init__(self, words: Sequence[str] = SECRETS) -> None:
         any_word = "|".join(
@@ -71,11 +97,16 @@ class Scrub:
         )
         self._key = re.compile(any_word, re.IGNORECASE) if words else None
         self._flag = re.compile(
-            rf"(--[\w-]{{0,30}}(?:{any_word})[\w-]{{0,30}}\s+)\S+", re.IGNORECASE
+            rf"(--[\w-]{{0,30}}(?:{any_word})[\w-]{{0,30}}\s+)(?:{_QUOTED}+\S*|\S+)",
+            re.IGNORECASE,
+        )
+        self._element = re.compile(
+            rf"(<[\w:.-]{{0,30}}(?:{any_word})[^<>]{{0,200}}>)(?:<!\[CDATA\[)?[^<]+(?=</)",
+            re.IGNORECASE,
         )
         self._named = re.compile(
-            f"((?:{any_word}){_BEHIND})(?:{_VALUE.replace(chr(10), '').replace(' ', '')})",
-            re.IGNORECASE | re.DOTALL,
+            f"((?:{any_word}){_BEHIND})(?:{_value(any_word)})",
+            re.IGNORECASE | re.DOTALL | re.VERBOSE,
         )
 
     def is_secret(self, key: str) -> bool:
@@ -92,9 +123,15 @@ class Scrub:
             return text
         if "://" in text:
             text = _IN_URL.sub(f"://{SCRUBBED}@", text)
+        if "-----BEGIN " in text:
+            text = _PEM.sub(rf"\1{SCRUBBED}", text)
+        if "input_value=" in text:
+            text = _CUT.sub(rf"\1{SCRUBBED}", text)
         if self._key.search(text) is not None:
             text = _HEADER.sub(rf"\1{SCRUBBED}", text)
             text = self._flag.sub(rf"\1{SCRUBBED}", text)
+            if "</" in text:
+                text = self._element.sub(rf"\1{SCRUBBED}", text)
             text = self._named.sub(rf"\1{SCRUBBED}", text)
         return _BEARER.sub(rf"\1{SCRUBBED}", text)
 
