@@ -97,8 +97,8 @@ def key_texts(text: str) -> list[str]:
     return parts
 
 
-# A merge asks several times for those of one path.
-@lru_cache(maxsize=256)
+# A merge asks several times for those of one path. Those of the largest are 8 MB: few are kept.
+@lru_cache(maxsize=4)
 def ancestors(text: str) -> tuple[str, ...]:
     r"""The strict prefixes of a path, nearest first. O(depth) slices.
 

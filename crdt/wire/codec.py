@@ -20,7 +20,7 @@ from shardlog.crdt.delta import (
     published,
 )
 from shardlog.crdt.errors import ConfigError, RemoteProtocolError
-from shardlog.crdt.path import ancestors, path_keys, path_text
+from shardlog.crdt.path import key_texts, path_keys, path_text
 from shardlog.crdt.replication.messages import (
     Changes,
     Delta,
@@ -227,7 +227,7 @@ def _check_paths(*groups: list[str]) -> None:
             _check_escapes(path)
     for path in [path for path in paths if len(path) >= PATH_KEYS_MAX]:
         if path.count("/") >= PATH_KEYS_MAX:  # slashes within keys count too, at first
-            keys = 1 + len(ancestors(path))
+            keys = len(key_texts(path))
             _require(keys <= PATH_KEYS_MAX, f"a path of {keys} keys")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -535,6 +536,35 @@ def test_a_path_deeper_or_longer_than_any_shard_has_is_refused(path: str) -> Non
         said[[Write, Erase, Total].index(type(item))].append(item)
         with pytest.raises(RemoteProtocolError, match=r"path|length <= 32768"):
             decode_report(encode(Report("p", 1, 1, False, said[0], said[1], said[2])))
+
+
+@pytest.mark.parametrize(
+    ("decode", "message"),
+    [
+        (decode_report, Report("p", 1, 1, False, [Write("/" * (16 << 10), 1, 0, 1)], [], [])),
+        (decode_stream, Delta("s", "e", 0, 1, Changes([], [Row("/" * (17 << 10), 1, 1, 1, -1)]))),
+        (decode_from_above, PassDown(1, [RecordClock("/" * (18 << 10), 1)], [], [])),
+    ],
+)
+def test_a_path_of_slashes_alone_is_refused_in_little_memory(
+    decode: Decode, message: Message
+) -> None:
+    """All its prefixes would be 134 MB, of a frame of 16 KiB; counting its keys takes no more than
+    the frame."""
+    frame = encode(message)
+    tracemalloc.start()
+    try:
+        assert reason_of(decode, frame) == "malformed"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.lists(st.sampled_from(["", "a", "a/b", "\\", 7]), min_size=60, max_size=68))
+def test_a_path_is_refused_for_its_keys_and_not_for_slashes_in_them(keys: list[str | int]) -> None:
+    """Up to 64 keys, however many slashes and backslashes are in them."""
+    frame = encode(PassDown(1, [RecordClock(path_text(keys), 1)], [], []))
+    assert (reason_of(decode_from_above, frame) is None) == (len(keys) <= 64)
 
 
 def test_the_longest_path_of_a_shard_is_taken() -> None:
