@@ -14,8 +14,9 @@ A replica that another of its host goes on for is replaced: what it told stays, 
 more, and if it is heard again, its store went back in time. It is told so by a request that knows
 more of it than it can hold, and by whom it was replaced: it goes on as another, for both.
 
-Known anomaly. A host whose clock stepped back while one of two regions could not hear it is stale
-above both until its clock has caught up, if the other one started since.
+Known anomalies. A host whose clock stepped back while one of two regions could not hear it is stale
+above both until its clock has caught up, if the other one started since. One that has once said the
+last time that a message can hold is stale above whoever heard that, as no time is later.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.clock_offset import ClockOffset
 from shardlog.crdt.replication.follower import MISSED_HEARTBEATS
-from shardlog.crdt.replication.messages import REPLACED, HostStatus, run_of
+from shardlog.crdt.replication.messages import OFFSET_NS_MAX, REPLACED, HostStatus, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 MS = 1_000_000
 DEPARTED_NS = 60_000 * MS
 """Whose owner is silent for so long is forgotten here, as it would do itself."""
+TIME_NS_MAX = 2**63 - 1
+"""No message says a later one, and no store holds it."""
 NAMES_MAX = 3
 RUNS_MAX = 16
 """How many earlier runs of a replica are kept in mind."""
@@ -142,10 +145,11 @@ class Roll:
         known.watermark_ns = max(known.watermark_ns, said.watermark_ns)
         known.lower_bound, known.retention = said.lower_bound, said.retention
         known.replaces = said.replaces
-        known.offset_ns = said.offset_ns + route.clock.offset_ns
+        off_ns = said.offset_ns + route.clock.offset_ns
+        known.offset_ns = max(-OFFSET_NS_MAX, min(off_ns, OFFSET_NS_MAX))
         self._successors.update(dict.fromkeys(said.replaces, replica))
         if not route.follower.via:
-            known.said_ns = max(known.said_ns + 1, said.since_ns)
+            known.said_ns = min(max(known.said_ns + 1, said.since_ns), TIME_NS_MAX)
         elif said.since_ns > known.said_ns:
             known.said_ns = said.since_ns
             heard_ns = min(now_ns, said.since_ns) if route.is_departed else now_ns

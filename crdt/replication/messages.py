@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -112,6 +112,10 @@ class Changes(msgspec.Struct, array_like=True, frozen=True, tag="changes"):
     more: bool = False
 
 
+OFFSET_NS_MAX = 2**62
+"""146 years: beyond it nobody says how far a clock is off."""
+
+
 class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     """What a node knows of a host: how complete it is.
 
@@ -133,7 +137,7 @@ class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     lower_bound: str = ""
     replaces: list[str] = []
     retention: str = ""
-    offset_ns: int = 0
+    offset_ns: Annotated[int, msgspec.Meta(ge=-OFFSET_NS_MAX, le=OFFSET_NS_MAX)] = 0
     run: str = ""
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from contextlib import suppress
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardlog.collector.aggregator.memory import Remember
 from shardlog.crdt.delta import Entry, Fragment
+from shardlog.crdt.errors import RemoteProtocolError
 from shardlog.crdt.replication.messages import (
     Ask,
     Changes,
@@ -16,6 +22,7 @@ from shardlog.crdt.replication.messages import (
     SnapshotChunk,
 )
 from shardlog.crdt.retention import Retention
+from shardlog.crdt.wire.codec import decode_published, encode_published
 from tests.collector.network import MS, START, Network
 
 TOTAL = "hosts/*/n"
@@ -184,3 +191,31 @@ def test_heartbeats_tell_by_which_table_an_aggregator_forgets() -> None:
         if isinstance(effect, Publish) and isinstance(effect.message, Heartbeat)
     ]
     assert [beat.retention for beat in beats] == [retention.digest]
+
+
+EDGE = st.sampled_from([0, 1, START, 2**62, 2**63 - 2, 2**63 - 1])
+OFFSET = st.sampled_from([-(2**63), -(2**62), -1, 0, 2**62, 2**62 + 1, 2**63, 2**64 - 1])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "region"]), EDGE, EDGE, EDGE, OFFSET), max_size=6))
+def test_whatever_numbers_a_heartbeat_has_they_can_be_told_on_and_stored(
+    said: list[tuple[str, int, int, int, int]],
+) -> None:
+    """At the edges of what a frame holds: refused, or such that all others take what is made of it,
+    and a store too."""
+    node = Network(hosts=0, aggregators=0, seed=1).start_aggregator(to=("ipc:///t",), remembered=[])
+    body = Fragment("r", 0, 1, [], [], [], [Entry("n", 1, 1)])
+    for tick, (via, at_ns, since_ns, watermark_ns, offset_ns) in enumerate(said):
+        now_ns = START + tick * 1000 * MS
+        status = HostStatus("h", "r", "live", since_ns, watermark_ns, offset_ns=offset_ns)
+        beat = Heartbeat("r", "e", at_ns, 1000, [0], [status], {}, via)
+        with suppress(RemoteProtocolError):
+            node.receive(decode_published(encode_published(beat)), now_ns)
+        node.receive(SnapshotChunk("r", "e", 1, None, None, [0], body, via), now_ns)
+        node.handle_timer(now_ns)
+        for effect in node.take_effects():
+            if isinstance(effect, Publish):
+                assert decode_published(encode_published(effect.message)) == effect.message
+            if isinstance(effect, Remember):
+                assert all(host.said_ns < 2**63 for host in effect.hosts)
+    assert len(node.hosts(START)) == bool(said)

@@ -124,7 +124,7 @@ STATUS = st.builds(
     st.sampled_from(["live", "syncing", "stale"]),
     NATURAL,
     NATURAL,
-    offset_ns=st.integers(-(2**63), 2**63 - 1),
+    offset_ns=st.integers(-(2**62), 2**62),
 )
 SEQUENCES = st.lists(NATURAL, min_size=1, max_size=3)
 DELTA = st.builds(Delta, NAME, NAME, st.integers(0, 63), NATURAL, BODY)
@@ -505,6 +505,16 @@ def test_a_number_that_no_store_can_hold_is_refused(number: object) -> None:
     for raw in messages:
         assert reason_of(decode_stream, frame_of(raw)) == "malformed"
     assert reason_of(decode_request, frame_of(["request", number, None])) == "malformed"
+
+
+@pytest.mark.parametrize("offset_ns", [2**62 + 1, -(2**62) - 1, 2**64 - 1, -(2**63)])
+def test_an_offset_that_no_clock_has_is_refused(offset_ns: int) -> None:
+    """The sum of two that are taken is still one that can be sent."""
+    status = HostStatus("h", "r", "live", 1, 1, offset_ns=offset_ns)
+    heartbeat = Heartbeat("s", "e", 1, 1, [1], [status], {})
+
+    assert reason_of(decode_stream, encode(heartbeat)) == "malformed"
+    assert reason_of(decode_from_twin, encode(Roster(None, None, [status]))) == "malformed"
 
 
 @pytest.mark.parametrize("message", [message for _, message in CASES])
