@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from shardlog.collector.aggregator.departed import Departed
 from shardlog.collector.aggregator.downwards import Downwards
 from shardlog.collector.aggregator.memory import HEARD_NS, Host, Memory, Remember, Remembered
-from shardlog.collector.aggregator.roll import Known, Roll, Route, names_node
+from shardlog.collector.aggregator.roll import Known, Roll, Route, fitting, names_node
 from shardlog.collector.aggregator.settling import Settling
 from shardlog.collector.aggregator.twin import AnswerTwin, AskTwin, Fetched, Twin, chunk, roster
 from shardlog.collector.aggregator.upward import Upward
@@ -330,17 +330,22 @@ class Aggregator:
         lower_bound = self._lower_bound or self._roll.lower_bound()
         if not settling:
             lower_bound = lower_bound or self._roll.missing()
+        if self._up is not None:
+            self._up.settling, self._up.lower_bound = settling, lower_bound
+        named = fitting(hosts)
+        if len(named) < len(hosts):
+            unnamed = f"{len(hosts) - len(named)} more hosts do not fit into a heartbeat"
+            self.refuse("hosts", unnamed)
+            lower_bound = lower_bound or unnamed
         beat = self._view.heartbeat(
             now_ns,
-            hosts,
+            named,
             self.refused,
             settling=settling,
             lower_bound=lower_bound,
             retention=self._config.retention.digest,
         )
         self._beats.append(beat)
-        if self._up is not None:
-            self._up.settling, self._up.lower_bound = settling, lower_bound
 
     def _restore(self, remembered: Iterable[Remembered], now_ns: int) -> None:
         for host, rows in remembered:

@@ -26,7 +26,13 @@ from typing import TYPE_CHECKING
 
 from shardlog.collector.aggregator.clock_offset import ClockOffset
 from shardlog.crdt.replication.follower import MISSED_HEARTBEATS
-from shardlog.crdt.replication.messages import OFFSET_NS_MAX, REPLACED, HostStatus, run_of
+from shardlog.crdt.replication.messages import (
+    OFFSET_NS_MAX,
+    REPLACED,
+    HostStatus,
+    run_of,
+    status_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,6 +47,8 @@ DEPARTED_NS = 60_000 * MS
 """Whose owner is silent for so long is forgotten here, as it would do itself."""
 TIME_NS_MAX = 2**63 - 1
 """No message says a later one, and no store holds it."""
+STATUSES_BYTES_MAX = 1000 << 10
+"""For all hosts that a message tells of: so a heartbeat and a roster fit into a frame."""
 NAMES_MAX = 3
 RUNS_MAX = 16
 """How many earlier runs of a replica are kept in mind."""
@@ -294,6 +302,17 @@ class Roll:
                         self._others -= 1
                         dropped.append((via, replica))
         return dropped
+
+
+def fitting(statuses: Iterable[HostStatus]) -> list[HostStatus]:
+    """The first of these, as many as one message has room for. O(their number)."""
+    size, named = 0, list[HostStatus]()
+    for status in statuses:
+        size += status_bytes(status)
+        if size > STATUSES_BYTES_MAX:
+            break
+        named.append(status)
+    return named
 
 
 def names_node(epoch: str, node: str) -> bool:

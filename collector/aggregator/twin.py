@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from shardlog.collector.aggregator.roll import fitting
 from shardlog.crdt.delta import Fragment
 from shardlog.crdt.replication.messages import (
     HostStatus,
@@ -195,9 +196,9 @@ def roster(roll: Roll, request: RosterRequest, now_ns: int) -> Roster:
     """The answering end: the replicas of which something is known. O(replicas log replicas)."""
     names = sorted(name for name, known in roll.replicas.items() if known.run)
     behind = [name for name in names if request.after is None or name > request.after]
-    named = behind[:HOSTS_AT_ONCE]
-    following = named[-1] if len(behind) > len(named) else None
-    return Roster(request.after, following, [roll.passed_on(name, now_ns) for name in named])
+    named = fitting(roll.passed_on(name, now_ns) for name in behind[:HOSTS_AT_ONCE])
+    following = named[-1].replica if len(behind) > len(named) else None
+    return Roster(request.after, following, named)
 
 
 def chunk(

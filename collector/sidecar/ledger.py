@@ -53,6 +53,7 @@ from shardlog.crdt import counter
 from shardlog.crdt.delta import Entry
 from shardlog.crdt.entry import count_on, reset_by
 from shardlog.crdt.process_id import started_ns
+from shardlog.crdt.replication.messages import REPLACED_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,9 +63,6 @@ if TYPE_CHECKING:
     from shardlog.crdt.lww_map import Floor, Leaf
     from shardlog.crdt.replication.messages import Report
     from shardlog.crdt.state import State
-
-REPLACED_MAX = 32
-"""How many lost replicas are named, the newest: each heartbeat says them."""
 
 
 class Ledger:

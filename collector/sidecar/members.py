@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from shardlog.crdt.delta import name_bytes
 from shardlog.crdt.replication.messages import Member
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 Hosts: TypeAlias = dict[tuple[str, str], str]
 """Hosts by the address of who said so, and the replica."""
-MEMBERS_MAX = 2000
-"""How many are known at all: they travel in one message."""
+MEMBERS_BYTES_MAX = 200 << 10
+"""For all that are known, some 4,000: they travel in one message, with the chunk of a snapshot."""
 
 
 class Members:
@@ -26,14 +27,16 @@ class Members:
 
     def __init__(self, restored: Hosts) -> None:
         self._hosts = restored
+        self._bytes = sum(_bytes(replica, host) for (_, replica), host in restored.items())
         self._dirty: Hosts = {}
 
     def hear(self, parent: str, members: Iterable[Member]) -> None:
         """Take in what an aggregator says. O(their number)."""
         for member in members:
-            key = parent, member.replica
-            if len(self._hosts) < MEMBERS_MAX and key not in self._hosts:
+            key, size = (parent, member.replica), _bytes(member.replica, member.host)
+            if key not in self._hosts and self._bytes + size <= MEMBERS_BYTES_MAX:
                 self._hosts[key] = self._dirty[key] = member.host
+                self._bytes += size
 
     def known_to(self, parent: str) -> list[Member]:
         """Those whom the aggregator at this address once named. O(all that are known)."""
@@ -48,3 +51,7 @@ class Members:
     def put_back(self, members: Hosts) -> None:
         """These could not be persisted."""
         self._dirty = members | self._dirty
+
+
+def _bytes(replica: str, host: str) -> int:
+    return 1 + name_bytes(replica) + name_bytes(host)

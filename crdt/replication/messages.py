@@ -114,6 +114,13 @@ class Changes(msgspec.Struct, array_like=True, frozen=True, tag="changes"):
 
 OFFSET_NS_MAX = 2**62
 """146 years: beyond it nobody says how far a clock is off."""
+REPLACED_MAX = 32
+"""How many lost replicas of a host are named, the newest: each heartbeat says them."""
+TEXT_CHARACTERS_MAX = 1000
+Reason: TypeAlias = Annotated[str, msgspec.Meta(max_length=TEXT_CHARACTERS_MAX)]
+"""What a node says for people, as why a count may be too low; "" if there is nothing to say."""
+Label: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)]
+"""A hash, or the name of a run."""
 
 
 class HostStatus(msgspec.Struct, array_like=True, frozen=True):
@@ -134,11 +141,21 @@ class HostStatus(msgspec.Struct, array_like=True, frozen=True):
     since_ns: Natural
     watermark_ns: Natural
     version: Natural = 0
-    lower_bound: str = ""
-    replaces: list[str] = []
-    retention: str = ""
+    lower_bound: Reason = ""
+    replaces: Annotated[list[str], msgspec.Meta(max_length=REPLACED_MAX)] = []
+    retention: Label = ""
     offset_ns: Annotated[int, msgspec.Meta(ge=-OFFSET_NS_MAX, le=OFFSET_NS_MAX)] = 0
-    run: str = ""
+    run: Label = ""
+
+
+def status_bytes(status: HostStatus) -> int:
+    """An upper bound of the bytes that it takes in a message. O(its names).
+
+    >>> status_bytes(HostStatus("node-1", "5f0c", "live", 1, 1))
+    76
+    """
+    texts = (status.host, status.replica, status.lower_bound, status.retention, status.run)
+    return 51 + sum(3 + len(text.encode()) for text in (*texts, *status.replaces))
 
 
 class Delta(msgspec.Struct, array_like=True, frozen=True, tag="delta"):
@@ -173,9 +190,9 @@ class Heartbeat(msgspec.Struct, array_like=True, frozen=True, tag="heartbeat"):
     hosts: list[HostStatus]
     refused: dict[str, Natural]
     via: str = ""
-    settling: str = ""
-    lower_bound: str = ""
-    retention: str = ""
+    settling: Reason = ""
+    lower_bound: Reason = ""
+    retention: Label = ""
 
 
 REPLACED = 2**63 - 1

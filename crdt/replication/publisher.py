@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shardlog.crdt.replication.messages import Delta, Heartbeat, SnapshotChunk
+from shardlog.crdt.replication.messages import (
+    TEXT_CHARACTERS_MAX,
+    Delta,
+    Heartbeat,
+    SnapshotChunk,
+)
 
 if TYPE_CHECKING:
     from shardlog.crdt.delta import Fragment
@@ -65,8 +70,8 @@ class Publisher:
             hosts,
             dict(refused),
             self.via,
-            settling,
-            lower_bound,
+            settling[:TEXT_CHARACTERS_MAX],
+            lower_bound[:TEXT_CHARACTERS_MAX],
             retention,
         )
 

@@ -42,7 +42,6 @@ from shardlog.crdt.wire.schema import (
     ITEM_BYTES_MAX,
     NAME_BYTES_MAX,
     PATH_KEYS_MAX,
-    TEXT_CHARACTERS_MAX,
     VERSION,
     Message,
     ReportHead,
@@ -189,7 +188,6 @@ def _check_stream(message: StreamMessage) -> None:
     if isinstance(message, Heartbeat):
         for status in message.hosts:
             _check_names(status.host, status.replica, *status.replaces)
-            _require(len(status.lower_bound) <= TEXT_CHARACTERS_MAX, "a reason too long")
     else:
         if isinstance(message, SnapshotChunk):
             _check_members(message.members)

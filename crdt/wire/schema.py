@@ -37,8 +37,6 @@ ITEM_BYTES_MAX = 512 << 10
 than `item_bytes` says of any value of a shard."""
 NAME_BYTES_MAX = 255
 """Names of sources, epochs and hosts; ZeroMQ's routing ids have no more."""
-TEXT_CHARACTERS_MAX = 1000
-"""What a node says for people, as why a count may be too low."""
 PATH_KEYS_MAX = 64
 """More than any shard's path has: to merge at a path is to look at all its prefixes."""
 

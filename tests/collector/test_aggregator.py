@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shardlog.collector.aggregator.machine import Aggregator
 from shardlog.collector.aggregator.memory import Remember
 from shardlog.crdt.delta import Entry, Fragment
 from shardlog.crdt.errors import RemoteProtocolError
@@ -23,6 +24,7 @@ from shardlog.crdt.replication.messages import (
 )
 from shardlog.crdt.retention import Retention
 from shardlog.crdt.wire.codec import decode_published, encode_published
+from shardlog.crdt.wire.schema import FRAME_BYTES_MAX
 from tests.collector.network import MS, START, Network
 
 TOTAL = "hosts/*/n"
@@ -219,3 +221,87 @@ def test_whatever_numbers_a_heartbeat_has_they_can_be_told_on_and_stored(
             if isinstance(effect, Remember):
                 assert all(host.said_ns < 2**63 for host in effect.hosts)
     assert len(node.hosts(START)) == bool(said)
+
+
+def heard(hosts: list[HostStatus]) -> Aggregator:
+    """A new aggregator to which a region passed on what each of these said of itself."""
+    node = Network(hosts=0, aggregators=0, seed=1).start_aggregator()
+    for host in hosts:
+        beat = Heartbeat(host.replica, "e", START, 1000, [0], [host], {}, "region")
+        message = decode_published(encode_published(beat))
+        node.receive(message, START)
+    return node
+
+
+def beats_of(node: Aggregator, now_ns: int) -> tuple[list[Heartbeat], list[Log]]:
+    """What those who follow take in of its next beats, and what goes to the log with them."""
+    node.handle_timer(now_ns)
+    effects = node.take_effects()
+    published = [e.message for e in effects if isinstance(e, Publish)]
+    taken = [decode_published(encode_published(message)) for message in published]
+    beats = [message for message in taken if isinstance(message, Heartbeat)]
+    return beats, [e for e in effects if isinstance(e, Log)]
+
+
+LETTER = st.sampled_from(["n", "\xe9", "\U0001f600"])
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 60), LETTER, st.integers(0, 1000), st.integers(0, 32))
+def test_a_heartbeat_fits_into_a_frame_whatever_hosts_say_of_themselves(
+    letters: int, letter: str, reason: int, replaced: int
+) -> None:
+    """Long names, long reasons, many lost stores: it names as many hosts as there is room for."""
+    hosts = [
+        HostStatus(
+            letter * letters,
+            letter * letters + str(i),
+            "live",
+            START,
+            START,
+            lower_bound=letter * reason,
+            replaces=[f"{letter * letters}-{i}-{n}" for n in range(replaced)],
+        )
+        for i in range(600)
+    ]
+    node = heard(hosts)
+    (beat,), _ = beats_of(node, START)
+
+    assert {host.replica for host in beat.hosts} <= {host.replica for host in hosts}
+    assert (len(beat.hosts) == 600) == ("hosts" not in node.refused)
+    assert len(beat.hosts) == 600 or len(encode_published(beat)) > FRAME_BYTES_MAX // 2
+
+
+def test_hosts_for_which_a_heartbeat_has_no_room_are_counted_and_make_totals_lower_bounds() -> None:
+    """They are named once in the log; totals do not pretend that all hosts are known to be live."""
+    retention = Retention().digest
+    node = heard(
+        [
+            HostStatus(
+                f"node-{i}.example.org", f"{i:016}", "live", START, START, retention=retention
+            )
+            for i in range(10_000)
+        ]
+    )
+    for second in range(2):
+        (beat,), logs = beats_of(node, START + second * 1000 * MS)
+        named = len(beat.hosts)
+        assert named > 7000
+        assert beat.lower_bound == f"{10_000 - named} more hosts do not fit into a heartbeat"
+        assert beat.refused == {"hosts": second + 1}
+        assert len(logs) == (second == 0)
+
+
+def test_what_an_aggregator_says_for_people_is_no_longer_than_those_above_take() -> None:
+    """What one below says of its settling, as long as is taken, is told on with words before it."""
+    node = Network(hosts=0, aggregators=0, seed=1).start_aggregator(to=("ipc:///t",))
+    status = HostStatus("h", "r", "live", START, START)
+    why = "x" * 1000
+    beat = Heartbeat("r", "e", START, 1000, [0], [status], {}, "region", why, why)
+    node.receive(beat, START)
+    body = Fragment("r", 0, 1, [], [], [], [Entry("n", 1, 1)])
+    node.receive(SnapshotChunk("r", "e", 1, None, None, [0], body, "region"), START)
+    said = [beat for tick in range(3) for beat in beats_of(node, START + tick * 1000 * MS)[0]]
+
+    assert {len(beat.settling) for beat in said if beat.via} >= {1000}
+    assert {len(beat.lower_bound) for beat in said} == {0, 1000}

@@ -9,10 +9,20 @@ import pytest
 from shardlog.collector.aggregator import machine as aggregator_machine
 from shardlog.collector.aggregator.departed import Departed
 from shardlog.collector.aggregator.downwards import Downwards
+from shardlog.collector.sidecar.members import Members
 from shardlog.crdt.delta import Entry, Erase, Fragment, Write
-from shardlog.crdt.replication.messages import Heartbeat, Publish, RecordClock, Report
+from shardlog.crdt.replication.messages import (
+    Heartbeat,
+    Member,
+    Publish,
+    RecordClock,
+    Report,
+    SnapshotChunk,
+)
 from shardlog.crdt.retention import Retention
 from shardlog.crdt.state import State
+from shardlog.crdt.wire.codec import encode
+from shardlog.crdt.wire.schema import FRAME_BYTES_GOAL, FRAME_BYTES_MAX, ITEM_BYTES_MAX
 from tests.collector.tree import Tree
 from tests.crdt.test_mutants import Mutant, mutated
 
@@ -320,3 +330,14 @@ def lower_bound(tree: Tree) -> str:
     top.subscribed("serve", tree.now_ns)
     beats = [e.message for e in top.take_effects() if isinstance(e, Publish)]
     return next(b.lower_bound for b in beats if isinstance(b, Heartbeat))
+
+
+def test_members_leave_room_in_a_frame_for_the_chunk_that_they_go_with() -> None:
+    """2,000 with the longest names would be a frame by themselves."""
+    members = Members({})
+    members.hear("tcp://a:1", (Member(f"{i:0255}", "\xe9" * 127) for i in range(2000)))
+    body = Fragment("r", 0, 1, [], [], [], [])
+    chunk = SnapshotChunk("r", "e", 1, None, None, [1], body, members=members.known_to("tcp://a:1"))
+
+    assert len(chunk.members) > 200
+    assert len(encode(chunk)) < FRAME_BYTES_MAX - FRAME_BYTES_GOAL - ITEM_BYTES_MAX

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from shardlog.collector.aggregator.roll import Roll
-from shardlog.collector.aggregator.twin import AskTwin, Twin
+from shardlog.collector.aggregator.roll import Known, Roll
+from shardlog.collector.aggregator.twin import AskTwin, Twin, roster
 from shardlog.crdt.delta import Entry, Fragment
 from shardlog.crdt.replication.messages import (
     HostStatus,
@@ -17,6 +17,7 @@ from shardlog.crdt.replication.messages import (
     SnapshotRequest,
 )
 from shardlog.crdt.state import State
+from shardlog.crdt.wire.codec import decode_from_twin, encode
 from tests.collector.network import MS, START
 from tests.collector.test_settling import settling
 from tests.collector.test_tree import TOTAL, statuses
@@ -175,3 +176,20 @@ def test_a_replica_that_is_not_answered_for_does_not_hold_up_the_others() -> Non
     assert first == AskTwin("a", SnapshotRequest(1, None, "r"))
     said = [asked.asks(2000) for _ in range(3)]
     assert said == [[SnapshotRequest(1, None, "r")]] * 2 + [[SnapshotRequest(2, None, "q")]]
+
+
+def test_a_roster_fits_into_frames_whatever_hosts_say_of_themselves() -> None:
+    """With the longest names and reasons, and many lost stores: all hosts are named, in turns."""
+    roll = Roll(State(), interval_ms=1000)
+    names = [f"{i:0255}" for i in range(600)]
+    for name in names:
+        replaces = [f"{n:0255}" for n in range(32)]
+        roll.add(name, Known("h" * 255, "run", lower_bound="\xe9" * 1000, replaces=replaces))
+    told: list[str] = []
+    after: str | None = None
+    while after is not None or not told:
+        answer = decode_from_twin(encode(roster(roll, RosterRequest(after), START)))
+        assert isinstance(answer, Roster)
+        told += [status.replica for status in answer.hosts]
+        after = answer.next
+    assert told == names

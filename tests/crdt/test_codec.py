@@ -607,3 +607,29 @@ def test_a_name_longer_than_a_routing_id_is_refused() -> None:
     ):
         with pytest.raises(RemoteProtocolError, match="name"):
             decode_stream(encode(message))
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        HostStatus("h", "r", "live", 1, 1, replaces=["q"] * 33),
+        HostStatus("h", "r", "live", 1, 1, replaces=["q" * 256]),
+        HostStatus("h", "r", "live", 1, 1, lower_bound="x" * 1001),
+        HostStatus("h", "r", "live", 1, 1, retention="x" * 256),
+        HostStatus("h", "r", "live", 1, 1, run="x" * 256),
+    ],
+)
+def test_a_status_larger_than_any_node_makes_is_refused(status: HostStatus) -> None:
+    """It is told on to all who follow, with those of all other hosts: together they fit a frame."""
+    heartbeat = Heartbeat("s", "e", 1, 1, [1], [status], {})
+    assert reason_of(decode_stream, encode(heartbeat)) == "malformed"
+    assert reason_of(decode_from_twin, encode(Roster(None, None, [status]))) == "malformed"
+
+
+@pytest.mark.parametrize("field", ["settling", "lower_bound", "retention"])
+def test_what_a_node_says_of_itself_at_length_is_refused(field: str) -> None:
+    """An aggregator above tells it on."""
+    heartbeat = msgspec.structs.replace(
+        Heartbeat("s", "e", 1, 1, [1], [], {}), **{field: "x" * 1001}
+    )
+    assert reason_of(decode_stream, encode(heartbeat)) == "malformed"
