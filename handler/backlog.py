@@ -87,11 +87,11 @@ class Backlog:
     def count(self, path: str, stamp: int, amount: Amount, *, own: bool = False) -> str | None:
         """Add to the total of a path. O(1), O(depth) where the path is new."""
         old = self.totals.items.get(path)
-        if old is None:
-            return self._put(self.totals, Total(path, UNSENT, stamp, stamp, amount), own=own)
-        total = counter.add(old.amount, amount)
+        total = amount if old is None else counter.add(old.amount, amount)
         if not counter.fits(total):
             return "overflow"
+        if old is None:
+            return self._put(self.totals, Total(path, UNSENT, stamp, stamp, total), own=own)
         self.totals.replace(Total(path, old.generation, old.born, stamp, total))
         return None
 

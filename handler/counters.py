@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shardlog.crdt import counter as amounts
 from shardlog.crdt import sketch
 from shardlog.crdt.counter import COUNT_MAX
+from shardlog.handler.values import DEPTH_MAX
 from shardlog.handler.walk import Walk
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ def counter(*keys: Key) -> Counter:
     """A counter in the state, to be kept and added to: some 0.25 µs instead of a log call.
 
     The keys are those of its path from the root. It may be made before any handler is: what was
-    added by then goes to the first that is made. Keys that a shard may not have are refused and
-    reported when it is added to. O(keys).
+    added by then goes to the first that is made. Keys that a shard may not have, and more than 32,
+    are refused and reported when it is added to. O(keys).
 
     >>> tries = counter("item_scraped", "pages.local", "tries")
     >>> tries.add()
@@ -227,14 +228,16 @@ def _place(keys: tuple[Key, ...], noun: str) -> tuple[str, tuple[str, str] | Non
     """The path of these keys; and why nothing may be counted there, if so."""
     walk = Walk({}, noun)
     texts: list[str] = []
-    for key in keys:
+    for key in keys[:DEPTH_MAX]:
         text = walk.key(key, "/".join(texts))
         if text is None:
             break
         texts.append(text)
     else:
         path = "/".join(texts)
-        if texts and walk.is_open(path):
+        if len(keys) > DEPTH_MAX:  # no collector would take such a path
+            walk.note("depth", path, f"{len(keys)} keys")
+        elif texts and walk.is_open(path):
             return path, None
     ((reason, (_, sample)), *_) = walk.refused.items() or [("key", (1, f"a {noun} without keys"))]
     return "/".join(texts), (reason, sample)

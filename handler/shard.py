@@ -10,7 +10,7 @@ and counted by reason, with one sample. The reasons:
     count      a count, or an observation, of what is no finite number of at most 2**53
     cut        more than 64 KiB of text or bytes, or 1,000 elements
     cycle      an object within itself
-    depth      more than 32 levels
+    depth      more than 32 levels, or keys of a counter
     key        neither str nor int, or more than 256 bytes, or the empty root key
     leaves     more than 10,000 leaves, or 20,000 dicts and other objects
     message    a template that its arguments do not fit

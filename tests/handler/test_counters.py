@@ -91,6 +91,25 @@ def test_observations_arrive_in_their_buckets(
     assert puller.total(f"m/~{bucket(7)}") == 1
 
 
+def test_what_is_too_deep_is_refused_and_all_else_arrives(
+    puller: Puller, handler: ShardHandler
+) -> None:
+    """As in a shard, 32 keys are taken, and more are not: no collector would take such a report,
+    nor any that comes behind it.
+    """
+    counter(*["n"] * 32).add()
+    distribution(*["t"] * 32).observe(0)
+    for depth in (33, 70):
+        counter(*["n"] * depth).add()
+        distribution(*["t"] * depth).observe(0)
+    handler.close()
+    puller.until_final()
+
+    assert puller.total("/".join(["n"] * 32)) == 1
+    assert puller.total("/".join([*["t"] * 32, "~0"])) == 1
+    assert puller.total("shardlog/health/blade/b/refused/depth") == 4
+
+
 @pytest.mark.parametrize("x", [float("nan"), float("inf"), 2**53 + 1, "text", None])
 def test_what_is_no_number_is_refused_as_in_a_log_call(
     puller: Puller, handler: ShardHandler, x: Any
@@ -329,6 +348,7 @@ def test_erase_ends_what_was_added_before_it_only(
         (("a", "~"), 1, "collapsed"),
         (("a", "x" * 300), 1, "key"),
         ((), 1, "key"),
+        (("n",) * 33, 1, "depth"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(

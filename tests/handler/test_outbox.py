@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shardlog.crdt import counter
 from shardlog.crdt.delta import item_bytes
 from shardlog.crdt.path import is_within
+from shardlog.crdt.wire.codec import decode_report, encode
 from shardlog.handler.backlog import Limits
 from shardlog.handler.outbox import Outbox, Pace
 from tests.handler.receiver import (
@@ -438,6 +439,19 @@ def test_total_that_would_not_fit_is_refused() -> None:
 
     assert [t.amount for t in report.totals if t.path == "c"] == [counter.PART_MAX]
     assert box.refused == {"overflow": 1}
+
+
+@pytest.mark.parametrize("amount", [counter.PART_MAX + 1, (0, 0, 2**64, 0)])
+def test_first_total_of_a_path_that_would_not_fit_is_refused(amount: Amount) -> None:
+    """What was added within one round may be too much at once: all else is sent."""
+    box = connected(outbox())
+    box.receive(shard(counts={"c": amount, "d": 2}))
+    (report,) = flush(box)
+
+    assert {t.path: t.amount for t in decode_report(encode(report)).totals} == {
+        "d": 2,
+        "shardlog/health/blade/blade/refused/overflow": 1,
+    }
 
 
 def test_what_cannot_be_sent_is_refused_and_forgotten() -> None:
