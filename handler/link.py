@@ -173,8 +173,7 @@ class Link:
         """For the thread: what has been put in by now, then what counters have counted, and what
         is to be said of errors, which may wait unless there is no time left.
         """
-        # Read first: what is counted behind an erase that comes from now on is not in it.
-        counted = [(counter, counter.total()) for counter in self._waiting()]
+        self._look_at_counters()
         self._bytes = 0
         for _ in range(len(self.shards)):
             shard = self.shards.popleft()
@@ -186,8 +185,6 @@ class Link:
                 yield self._noted(shard)
             else:
                 yield shard  # type: ignore[misc]
-        if counted:
-            yield _count_of(counted)
         yield from self._errors.take(time.time_ns(), hurry=hurry)
 
     def has_errors(self) -> bool:
@@ -200,12 +197,16 @@ class Link:
         except Exception as error:  # of memory, or our own: secrets are not to go out for that
             return refusal(occurrence.shard.time_ns, "internal", type(error).__name__)
 
-    def _waiting(self) -> Iterator[Counter]:
-        for _ in range(len(self.counters)):
-            counter = self.counters[0]
+    def _look_at_counters(self) -> None:
+        counters = [*self.counters]
+        for counter in counters:
             counter.is_waiting = False
-            yield counter
-            self.counters.popleft()  # not before it was read, so that an erase finds it
+        # In the queue, what was read stays before an erase that comes from now on. One that came
+        # before has put in as much itself, for these wait until then: nothing is left of it here.
+        if counters:
+            self.shards.append([(counter, counter.total()) for counter in counters])
+        for _ in counters:
+            self.counters.popleft()
 
     def take_refused(self) -> int:
         """For the thread: how many shards were refused since the last call."""

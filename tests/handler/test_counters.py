@@ -16,7 +16,9 @@ import pytest
 
 from shardlog.crdt.sketch import bucket
 from shardlog.handler import ShardHandler, count, counter, distribution, erase, observe
+from shardlog.handler.conflation import conflated
 from shardlog.handler.counters import Counter
+from tests.handler.receiver import Sequential
 from tests.handler.test_handler import Puller, idle_link, log, nowhere, puller
 
 if TYPE_CHECKING:
@@ -334,6 +336,50 @@ def test_erase_ends_what_was_added_before_it_only(
     ]
 
     assert max(newest) == 4
+
+
+def test_erase_at_any_step_of_the_look_at_counters_ends_what_was_added_before_it(
+    log: logging.Logger,
+) -> None:
+    """Wherever the thread is when a log call erases: what was added by then is gone, what is added
+    after it is counted.
+    """
+    gc.collect()
+    handler = ShardHandler(nowhere(), "b")
+    log.addHandler(handler)
+    counters: list[Counter] = []
+    at = steps_left = 0
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal steps_left
+        if "link.py" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        steps_left -= event == "opcode"
+        if steps_left == 0:
+            sys.settrace(None)
+            log.info("again", extra={"n": erase})
+            for tries in counters:
+                tries.add(4)
+        return trace
+
+    while steps_left == 0:
+        at += 1
+        steps_left = at
+        link, sequential = idle_link(), Sequential()
+        handler.link = link
+        counters[:] = [counter("n", key) for key in "abc"]
+        for tries in counters:
+            tries.add(3)
+        sys.settrace(trace)
+        shards = [*link.take_shards(hurry=True)]
+        sys.settrace(None)
+        for shard in conflated([*shards, *link.take_shards(hurry=True)]):
+            sequential.apply(shard)
+        expected = 3 if steps_left else 4
+        assert sequential.counters() == dict.fromkeys(["n/a", "n/b", "n/c"], expected), at
+
+    assert at > 100
 
 
 @pytest.mark.parametrize(
