@@ -8,7 +8,9 @@ whomever. The four ascending parts of an amount lie in one int, 128 bits each, a
 
 What a process has counted is counted in one place: a counter belongs to the oldest handler that is
 open, and notes how much of its total was taken. Its thread takes what came since, once a round,
-with the time of that. A counter that was taken is announced again by the next addition.
+with the time of that; while it closes, the next one's may do so too. So this is two steps as well:
+how far the total was is put on a list, and an iterator tells the highest before it and with it. A
+counter that was taken is announced again by the next addition.
 
 Order. An erase in the same process ends what was added before it, and nothing of what is added
 after it: the log call notes how far the totals of waiting counters were.
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import weakref
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shardlog.crdt import counter as amounts
@@ -62,14 +64,27 @@ _counters: dict[int, Callable[[], Counter | None]] = {}
 class Counter:
     """What `counter` returns. All of it may be called by any thread."""
 
-    __slots__ = ("__weakref__", "_added", "_refused", "_taken", "_totals", "is_waiting", "path")
+    __slots__ = (
+        "__weakref__",
+        "_added",
+        "_looks",
+        "_refused",
+        "_taken",
+        "_takes",
+        "_totals",
+        "is_waiting",
+        "path",
+    )
 
     def __init__(self, path: str, refused: tuple[str, str] | None) -> None:
         self.path = path
         self._refused = refused
         self._added: list[int] = []
         self._totals: Iterator[int] = accumulate(iter(self._added.pop, None))
-        self._taken = 0
+        self._looks: list[int] = []
+        highest = accumulate(iter(self._looks.pop, None), max, initial=0)
+        self._takes: Iterator[tuple[int, int]] = pairwise(highest)
+        self._taken = 0  # or less, where two threads take
         self.is_waiting = False
         """Whether a thread is going to look at it."""
         _counters[id(self)] = weakref.ref(self, partial(_counters.pop, id(self)))
@@ -96,16 +111,17 @@ class Counter:
         return next(self._totals)
 
     def take(self, total: int) -> Amount:
-        """What it had beyond what was taken when it had this total. For the thread."""
-        more = max(total - self._taken, 0)
-        self._taken += more
+        """What it had beyond what was taken when it had this total. For handlers' threads."""
+        self._looks.append(total)
+        before, taken = next(self._takes)
+        self._taken, more = taken, taken - before
         parts = [more >> shift & _PART for shift in range(0, 4 * _PART_BITS, _PART_BITS)]
         return amounts.shorten((parts[0], parts[1], parts[2], parts[3]))
 
     def begin_anew(self) -> None:
         """Count from here on."""
         self.is_waiting = False
-        self._taken = self.total()
+        self.take(self.total())
 
     def has_more(self) -> bool:
         """Whether it has anything that was not taken."""

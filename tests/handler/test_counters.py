@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shardlog.crdt.counter import value
 from shardlog.crdt.sketch import bucket
 from shardlog.handler import ShardHandler, count, counter, distribution, erase, observe
 from shardlog.handler.conflation import conflated
@@ -23,6 +24,8 @@ from tests.handler.test_handler import Puller, idle_link, log, nowhere, puller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shardlog.crdt.delta import Amount
 
 __all__ = ["log", "puller"]
 
@@ -248,6 +251,38 @@ def test_addition_while_the_thread_looks_is_not_overlooked() -> None:
     handler.close()
 
     assert taken == [[("n", 1)], [("n", 1)], [("n", 1)]]
+
+
+@pytest.mark.parametrize("newer", [3, 7])
+def test_two_threads_take_each_addition_once(newer: int) -> None:
+    """While an older handler closes, its thread and the next one's may take from one counter."""
+    taken: list[Amount] = []
+    steps_left = 0
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal steps_left
+        if frame.f_code.co_name != "take":
+            return None
+        frame.f_trace_opcodes = True
+        steps_left -= event == "opcode"
+        if steps_left == 0:
+            sys.settrace(None)
+            taken.append(tries.take(newer))
+        return trace
+
+    at = 0
+    while steps_left == 0:
+        at += 1
+        steps_left = at
+        tries = Counter("n", None)
+        tries.add(newer)
+        taken.clear()
+        sys.settrace(trace)
+        taken.append(tries.take(3))
+        sys.settrace(None)
+        assert sum(map(value, taken)) == (3 if steps_left else newer), at
+
+    assert at > 20
 
 
 def test_forked_child_counts_from_zero(puller: Puller, handler: ShardHandler) -> None:
