@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shardlog.crdt import counter as amounts
 from shardlog.crdt import sketch
 from shardlog.crdt.counter import COUNT_MAX
+from shardlog.handler.fork import begin_child, in_child, is_ours
 from shardlog.handler.values import DEPTH_MAX
 from shardlog.handler.walk import Walk
 
@@ -98,6 +99,8 @@ class Counter:
         What cannot be counted (NaN, an infinity, more than 2**53, no number) is refused and
         reported, as in a log call.
         """
+        if not is_ours[0]:
+            begin_child()
         if type(n) is not int or not 0 <= n <= COUNT_MAX or self._refused is not None:
             n = self._packed(n)
         self._added.append(n)
@@ -209,6 +212,8 @@ def distribution(*keys: Key) -> Distribution:
 
 def open_handler(handler: Taker) -> None:
     """Let a handler take what is counted, if none before it does."""
+    if not is_ours[0]:
+        begin_child()
     _handlers[id(handler)] = weakref.ref(handler)
     for counter in _all_counters():
         if not counter.is_waiting and counter.has_more():
@@ -270,7 +275,8 @@ def _refuse(reason: str, sample: str) -> None:
         handler.refuse(reason, sample)
 
 
-def begin_anew() -> None:
-    """In a forked child: what was added before is the parent's. O(counters)."""
+@in_child
+def _begin_anew() -> None:
+    """What was added before is the parent's. O(counters)."""
     for counter in _all_counters():
         counter.begin_anew()

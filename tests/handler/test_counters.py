@@ -303,6 +303,53 @@ def test_forked_child_counts_from_zero(puller: Puller, handler: ShardHandler) ->
     assert len({report.process for report in puller.reports}) == 2
 
 
+FORKS_IN_C = """
+import ctypes, os, sys
+from shardlog.handler import ShardHandler, counter, distribution
+
+endpoint, case = sys.argv[1:]
+tries, spent = counter("tries"), distribution("time")
+if case == "no handler":
+    tries.add(5)
+else:
+    handler = ShardHandler(endpoint, "b")
+    link = handler._open()
+    link._starts.clear()  # no thread as yet: none may be within Python where C forks
+    tries.add(5)
+    tries.is_waiting = case != "looked at"
+child = ctypes.PyDLL(None).fork()
+if case == "no handler":
+    handler = ShardHandler(endpoint, "b")
+    handler.flush()
+elif child:
+    link._starts.append(None)
+    tries.is_waiting = False
+if case == "refused" and not child:
+    spent.observe("text")
+tries.add(10 if child else 2)
+handler.close()
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize("case", ["looked at", "waits", "no handler", "refused"])
+def test_child_that_was_forked_unnoticed_counts_from_its_first_step(
+    case: str, puller: Puller
+) -> None:
+    """Where C forks, as uWSGI does, no hook runs: whatever comes first in the child is its own, and
+    the parent's additions are not, whether its thread was to look at them or there was no handler.
+    """
+    path = os.pathsep.join(sys.path)
+    script = [sys.executable, "-c", FORKS_IN_C, puller.endpoint, case]
+    subprocess.run(script, env={**os.environ, "PYTHONPATH": path}, timeout=60, check=True)
+    puller.until(lambda: sum(report.final for report in puller.reports) == 2)
+
+    assert puller.total("tries") == 17
+    assert puller.total("shardlog/health/blade/b/refused/count") == (case == "refused")
+
+
 def test_counter_may_be_made_before_the_handler(puller: Puller) -> None:
     """What was added by then goes to the first handler, though nothing is added or logged later."""
     early = counter("early")
