@@ -9,9 +9,16 @@ and is not acknowledged moves to `ended`, to be sent, also once more; what comes
 generation from zero. So does what comes after a total was retired, which then waits as a note of
 that.
 
-Known anomaly. Where one path is erased twice before anything is acknowledged, and was counted at
-and sent each time, only the newer of both ends is sent again: if the link broke, the receiver may
-never hear of the older one. Nothing of it would show, but it is missed when sums are compared.
+At a limit, what was sent gives way to what comes: registers, and floors where nothing tells what
+has arrived. While the link is down nothing does, for it may have been lost. Where the generation
+that a floor has ended arrived, and the floor did not, the receiver would show too much.
+
+Known anomalies. So it does where a floor gave way while the link was up (a scalar that overwrote a
+counter, without acknowledgements an erase too) and did not arrive in the end.
+
+Where one path is erased twice before anything is acknowledged, and was counted at and sent each
+time, only the newer of both ends is sent again: if the link broke, the receiver may never hear of
+the older one. Nothing of it would show, but it is missed when sums are compared.
 """
 
 from __future__ import annotations
@@ -44,7 +51,7 @@ class Backlog:
     refused the item, if one did; `own` items are let through.
     """
 
-    __slots__ = ("_limits", "_tree", "ended", "erases", "retired", "totals", "writes")
+    __slots__ = ("_giving", "_limits", "_tree", "ended", "erases", "retired", "totals", "writes")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -54,6 +61,7 @@ class Backlog:
         self.totals: Shelf[Total] = Shelf()
         self.ended: Shelf[Total] = Shelf()
         self.retired: Shelf[Retired] = Shelf()
+        self._giving: tuple[Shelf[Any], ...] = ()
 
     def has_unsent(self) -> bool:
         """Whether anything waits. O(1)."""
@@ -139,10 +147,18 @@ class Backlog:
             note = Retired(total.path, total.generation)
             self.retired.put(note, item_bytes(note))
 
-    def repeat(self) -> None:
-        """All that is not known to have arrived waits again. O(items)."""
+    def repeat(self, *, has_life: bool) -> None:
+        """All that is not known to have arrived waits again. O(items).
+
+        Once it is sent it may give way, but for erases that are to be acknowledged.
+        """
+        self._giving = (self.ended, self.writes, *(() if has_life else (self.erases,)))
         for shelf in self._shelves():
             shelf.repeat()
+
+    def hold(self) -> None:
+        """Nothing that was sent may give way until it is repeated. O(1)."""
+        self._giving = ()
 
     def unlearn(self) -> None:
         """What had arrived is lost: all that is kept waits again. O(items)."""
@@ -204,11 +220,11 @@ class Backlog:
         return None
 
     def _lacked(self, shelf: Shelf[Item], path: str, size: int, displaces: bool) -> str | None:
-        """The limit that the item would exceed. What was sent gives way, the oldest first."""
+        """The limit that the item would exceed. What was sent may give way, the oldest first."""
         needs_path = not displaces and path not in shelf.items
         reason = self._exceeded(shelf, path, size, needs_path)
         if reason is not None:
-            for giving in (self.ended, self.writes, self.erases):
+            for giving in self._giving:
                 for given in giving.drop_sent(inf):
                     self.tidy(given)
                     reason = self._exceeded(shelf, path, size, needs_path)

@@ -146,12 +146,13 @@ class Outbox:
         self._follows = self._whole = 0
         self._final_is_due = self._closing
         self._complete_ns = self._complete_before_ns = 0
-        self._backlog.repeat()
+        self._backlog.repeat(has_life=self.has_life)
         self._say_presence("bye" if self._closing else "up", wall_ns)
 
     def receive_disconnected(self) -> None:
         """The link is down: nothing that was sent is forgotten until it is up again."""
         self.connected = False
+        self._backlog.hold()
 
     def receive_acknowledged(self, sequence: int) -> None:
         """All up to this report of this connection is stored; one not sent is ignored. O(that).

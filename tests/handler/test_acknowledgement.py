@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -225,9 +226,9 @@ def test_chain_is_that_of_the_reports_handed_over(history: list[Shard | str]) ->
             last = life.under_way[-1].sequence
 
 
-def connected() -> Life:
+def connected(limits: Limits = Limits()) -> Life:  # noqa: B008
     """A process whose first words are stored and acknowledged."""
-    life = Life(100_000)
+    life = Life(100_000, limits)
     life.settle()
     return life
 
@@ -335,6 +336,52 @@ def test_unacknowledged_registers_outlast_the_window() -> None:
     life.box.handle_timer(life.now_ns + 3_600_000 * MS)
 
     assert life.box.size()[0] == 1
+
+
+@pytest.mark.parametrize("has_life", [True, False])
+@pytest.mark.parametrize("floor", [shard(erases=("n",)), shard(writes={"n": "text"})])
+def test_what_was_sent_does_not_give_way_while_the_link_is_down(
+    floor: Shard, *, has_life: bool
+) -> None:
+    """What ends a count may have been lost with the link: without it, too much would show."""
+    life = connected(Limits(paths=20))
+    life.box.has_life = has_life
+    life.box.receive(shard(counts={"n": 5}))
+    exchange(life)
+    life.box.receive(floor)
+    for event in ("send", "break"):
+        life.do(event)
+    life.box.receive(shard(counts={"n": 1}))
+    life.box.receive(shard(writes={f"w/{number}": 0 for number in range(50)}))
+    life.box.check_invariants()
+    for event in ("up", "send", "arrive", "store"):
+        life.do(event)
+
+    assert life.stored.counters() == {"n": 1}
+    assert life.box.refused["paths"] > 30
+
+
+def test_erase_does_not_give_way_while_it_may_be_lost_with_the_collector() -> None:
+    """The link is up, so writes do that were sent; an erase only goes once it is acknowledged."""
+    life = connected(Limits(paths=20))
+    life.box.receive(shard(counts={"n": 5}))
+    exchange(life)
+    life.box.receive(shard(erases=("n",)))
+    life.do("send")
+    life.box.receive(shard(counts={"n": 1}))
+    for number in range(50):
+        life.box.receive(shard(writes={f"w/{number}": 0}))
+        life.do("send")
+    assert life.box.refused == {}
+    for number in range(50):
+        life.box.receive(shard(erases=(f"e/{number}",)))
+        life.do("send")
+    assert life.box.refused["paths"] > 30
+    for event in ("arrive", "crash"):
+        life.do(event)
+    life.settle()
+
+    assert life.stored.counters() == {"n": 1}
 
 
 def test_idle_total_is_retired_and_begins_anew() -> None:
