@@ -46,12 +46,9 @@ FAILED_DESIGNS = [
     Mutant(
         "sending increments",
         "handler.backlog",
-        "        total = counter.add(old.amount, amount)\n"
-        '        if not counter.fits(total):\n            return "overflow"\n'
-        "        self.totals",
-        "        total = counter.add(old.amount, amount)\n"
+        "        self.totals.replace(Total(path, old.generation",
         "        if path not in self.totals.unsent:\n            total = amount\n"
-        "        self.totals",
+        "        self.totals.replace(Total(path, old.generation",
     ),
     Mutant(
         "deleting an entry outright",
@@ -304,7 +301,7 @@ SLIPS = [
     Mutant(
         "after a reconnect nothing is repeated",
         "handler.outbox",
-        "        self._backlog.repeat()\n",
+        "        self._backlog.repeat(has_life=self.has_life)\n",
         "",
     ),
     Mutant(
