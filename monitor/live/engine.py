@@ -318,7 +318,7 @@ class Engine:
         self._look(instance, BUILT)
         if instance.has_cut:
             self.world.keeps_past = True
-            self._judge_later(instance, instance.born_ns)
+            self._judge_later(instance, max(instance.born_ns, instance.guessed_ns))
 
     def _judge(self, instance: Instance, changed_ns: int | None = None) -> None:
         """Judge what is judged by arrival. `changed_ns`: see `Moment`; None: nothing has."""
@@ -451,8 +451,8 @@ class Engine:
             instance.blind_ns = self.now_ns
         if instance.blind and not blind:
             instance.guessed_ns = self.now_ns
-            if instance.has_cut:
-                self._judge_later(instance, self.cut_ns)
+            if instance.has_cut:  # what showed before is not known, or not all of it
+                self._judge_later(instance, self.now_ns)
         instance.blind = blind
 
     def _tell(self, instance: Instance) -> None:

@@ -368,6 +368,58 @@ def test_what_a_test_is_about_is_gone_and_so_is_the_test() -> None:
     assert run.verdict("soon") is Verdict.PENDING
 
 
+STATE: list[tuple[str, int | str]] = [
+    ("a/b/c", 1),
+    ("intents/1/n", 1),
+    ("shardlog/presence/scraper-1/p/status", "up"),
+]
+
+
+@pytest.mark.parametrize("begins_s", [0, 50])
+@given(first_s=st.floats(0, 20), told_s=st.floats(0, 3), stamps_s=st.lists(st.integers(0, 40)))
+def test_what_shows_when_the_monitor_comes_is_judged_as_of_then(
+    begins_s: int, first_s: float, told_s: float, stamps_s: list[int]
+) -> None:
+    """At no earlier time: what showed before is not known. It is watched from then on, too."""
+
+    def there(live: Any) -> Any:
+        yield always(lambda: live.a.b.c == 1)
+        yield always(lambda: len(live.intents) > 0)
+        yield always(lambda: "scraper-1" in live.blades)
+        yield never(lambda: not live.a.b, during=30)
+
+    def one(i: Any, live: Any) -> Any:
+        yield always(lambda: i.n == 1)
+        yield never(lambda: live.a.b.c == 1, during=30)
+
+    run = Run(("", there), ("intents/*", one))
+    stamps = [begins_s - stamp_s for stamp_s in (*stamps_s, 1, 1, 1)]
+    rows = [run.row(*row, stamp_s) for row, stamp_s in zip(STATE, stamps, strict=False)]
+    run.happens(Whole(ns(begins_s), (Changes(WRITERS, rows),)))
+    for second in range(8):
+        at_s = begins_s + first_s + second
+        run.pass_time(at_s).hear(at_s, told_s=at_s - told_s)
+    assert [str(run.condition("there", at=at).verdict) for at in range(4)] == ["holding"] * 4
+    assert run.condition("one", "intents/1", at=0).verdict is Verdict.HOLDING
+    assert run.condition("one", "intents/1", at=1).verdict is Verdict.FAIL
+
+
+def test_during_counts_from_when_the_monitor_came() -> None:
+    """An alarm that was on all the time is no pass, and what is well is none too early."""
+
+    def calm(live: Any) -> Any:
+        return never(lambda: live.alarm == "on", during=60)
+
+    for alarm, verdict in (("on", "fail"), ("off", "pass")):
+        run = Run(("", calm))
+        run.begin([run.row("alarm", alarm, -50)])
+        assert run.verdicts("calm") == []
+        run.hear(30)
+        assert run.verdicts("calm") == ["fail" if alarm == "on" else "holding"]
+        run.hear(70)
+        assert run.verdicts("calm")[-1] == verdict
+
+
 def test_what_was_wrong_while_it_was_blind_is_judged_when_that_heals() -> None:
     """At the cut, too, although nothing changes then."""
 
