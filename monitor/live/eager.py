@@ -242,16 +242,18 @@ class Asked:
         return next(iter((*group.open.values(), *group.failed.values())), None)
 
     def told(self) -> tuple[Verdict, str]:
-        """The verdict as it stands, and why; "" if it has passed, or holds."""
+        """The verdict as it stands, and why; "" if it has passed."""
 
         def told(engine: Engine) -> tuple[Verdict, str]:
             instance = self.instance(engine)
             verdict = self.property.verdict if instance is None else instance.verdict
-            if instance is None or verdict in (Verdict.PASS, Verdict.HOLDING):
+            if instance is None or verdict is Verdict.PASS:
                 return verdict, ""
             lines = explain(engine, instance)
             if verdict is Verdict.IDLE:
                 lines[0] = f"{instance.label} IDLE: it never had an answer"
+            elif verdict is Verdict.HOLDING:
+                lines[0] = f"{instance.label} HOLDING: not all hosts have told up to its end"
             return verdict, "\n".join(map(printable, lines))
 
         return self._session.read(told)

@@ -19,12 +19,14 @@ there is no answer yet. What is wrong by less than what was under way shows as s
 still.
 
 Evidence may be missing: the link is in doubt, or a host that an instance has to do with is not
-live (see `hosts`). Such an instance is `blind`, and nothing fails, until that has healed.
+live, or the cut stands still (see `hosts`). Such an instance is `blind`, and nothing fails, until
+that has healed.
 
 A predicate that raises, writes, or takes too long is blind, too; the others are judged.
 
 Known anomalies. What was already there when the monitor came, or changed while it was blind, has no
-known time: if it is true, it counts as having been so in time.
+known time: if it is true, it counts as having been so in time. What was broken while it was blind,
+and is not when that heals, may go unseen.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ from shardlog.monitor.live.world import Cell, World
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from shardlog.crdt.replication.messages import HostStatus
+    from shardlog.crdt.replication.messages import Heartbeat
     from shardlog.monitor.feed import Event
     from shardlog.monitor.live.asking import Guard
     from shardlog.monitor.live.declared import Test
@@ -92,7 +94,7 @@ class Engine:
         self.cut_ns = 0
         """Up to when all live hosts have told what they had to tell, less what clocks differ."""
         self.world: World[Instance] = World()
-        self.hosts = Hosts(self.world, slack_ms * MS)
+        self.hosts = Hosts(self.world, slack_ms * MS, lateness_ms * MS)
         self.doubt = "nothing has been heard yet"
         """Why what shows may not be what the node has, "" if it is."""
         self.lateness_ns = lateness_ms * MS
@@ -129,7 +131,7 @@ class Engine:
                 self._take(self.world.install(parts, at_ns), is_guessed=True)
                 self._begin()
             case Heard(_, heartbeat):
-                self._hear(heartbeat.hosts)
+                self._hear(heartbeat)
             case Doubt(_, reason):
                 if reason != self.doubt:
                     self.doubt = reason
@@ -324,7 +326,8 @@ class Engine:
         """Judge what is judged by arrival. `changed_ns`: see `Moment`; None: nothing has."""
         if instance.is_over:
             return
-        if self.doubt or self.hosts.bad or instance.blind or not self.hosts.known:
+        hosts = self.hosts
+        if self.doubt or hosts.bad or hosts.no_cut or instance.blind or not hosts.known:
             self._set_blind(instance)
         if instance.raised(0) and type(instance.asked[0]) is Property:
             self._build_again(instance)
@@ -369,7 +372,7 @@ class Engine:
 
     def _judge_at_cut(self, instance: Instance, at_ns: int) -> None:
         """Judge what is judged at the cut, as of a stamp."""
-        if instance.is_over or instance.blind or self.hosts.clocks:
+        if instance.is_over or instance.blind:
             return
         self._glance.begin(at_ns, at_ns)
         moment = self._asking(instance)
@@ -404,14 +407,17 @@ class Engine:
             if instance.raised(at):
                 instance.note_raised(at, "")
 
-    def _hear(self, hosts: list[HostStatus]) -> None:
+    def _hear(self, heartbeat: Heartbeat) -> None:
         """How far each host is known has changed."""
-        if self.hosts.hear(hosts):
+        if self.hosts.hear(heartbeat):
             self._look_for_blind()
         for instance in [*self._waiting]:
             self._judge(instance)
         self._glance.slack_ns = self.hosts.slack_ns
-        self._advance(self.hosts.cut_ns)
+        if self.hosts.no_cut:
+            self._skip(self.hosts.no_cut_ns)
+        else:
+            self._advance(self.hosts.cut_ns)
 
     def _advance(self, cut_ns: int) -> None:
         """All is here that was said up to then: judge as of each stamp up to it, in order."""
@@ -435,7 +441,19 @@ class Engine:
             for instance in concerned:
                 self._judge_at_cut(instance, at_ns)
         self.cut_ns = cut_ns
-        kept_ns = cut_ns - self._glance.slack_ns
+        self._forget_past(cut_ns - self._glance.slack_ns)
+
+    def _skip(self, until_ns: int) -> None:
+        """Judge nothing as of any time up to then: whoever would be is blind meanwhile."""
+        while self._later and self._later[0][0] <= until_ns:
+            for asked in heapq.heappop(self._later)[2].asked:
+                if asked.timeline == "cut":
+                    asked.miss()
+        while self._cut_timers and self._cut_timers[0][0] <= until_ns:
+            heapq.heappop(self._cut_timers)[2].cut_due_ns = None
+        self._forget_past(until_ns)
+
+    def _forget_past(self, kept_ns: int) -> None:
         while self._past and self._past[0][0] <= kept_ns:
             self.world.forget_past(heapq.heappop(self._past)[2], kept_ns)
 

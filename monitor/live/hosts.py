@@ -5,6 +5,9 @@ words he looked at, and of the blades that are named there. What is absent, and 
 nobody's word: it has to do with the blades that are named in its path, else with all hosts, but for
 those that are not live and of which all processes had ended.
 
+A live host may yet not tell all, as one of its processes is stopped, or hangs: that keeps the cut
+back for everybody. Some lag is usual; whoever is judged at the cut has no evidence beyond that.
+
 Known anomalies. Blades that are named are found by presence, so one that was never there concerns
 no host.
 """
@@ -22,52 +25,71 @@ from shardlog.monitor.views import iso_utc
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from shardlog.crdt.replication.messages import HostStatus
+    from shardlog.crdt.replication.messages import Heartbeat, HostStatus
     from shardlog.monitor.live.instance import Instance
     from shardlog.monitor.live.world import Cell, World
 
+MS = 10**6
 SECOND = 10**9
 CLOCKS_MAX_NS = 10 * SECOND
+BEATS_LATE = 5
+"""So many heartbeats, and the lateness, a host may be behind with what it tells."""
 
 
 class Hosts:
-    """All hosts as the last heartbeat said. `slack_ns`: how much clocks may differ unmeasured."""
+    """All hosts as the last heartbeat said. `slack_ns`: how much clocks may differ unmeasured.
 
-    def __init__(self, world: World[Instance], slack_ns: int) -> None:
+    `lateness_ns`: how long something that was said may be on its way.
+    """
+
+    def __init__(self, world: World[Instance], slack_ns: int, lateness_ns: int) -> None:
         self.known: dict[str, HostStatus] = {}
         self.told_ns = 0
         """Up to when all hosts have told all, 0 while one is not live."""
         self.slack_ns = slack_ns
         """How much clocks may differ, by what is measured."""
-        self.clocks = ""
+        self.no_cut = ""
         """Why nothing can be said at the cut, "" if it can."""
+        self.no_cut_ns = 0
+        """Up to when nothing is going to be, if so."""
         self.bad: dict[str, str] = {}
         """Hosts of which evidence may be missing, and why."""
         self._world = world
         self._slack_ns = slack_ns
+        self._lateness_ns = lateness_ns
 
-    def hear(self, hosts: list[HostStatus]) -> bool:
+    def hear(self, heartbeat: Heartbeat) -> bool:
         """Take in a heartbeat; whether anything may be blind now, or no more. O(hosts)."""
-        before = (bool(self.known), self.bad, self.clocks)
-        self.known = {host.host: host for host in hosts if host.status != "replaced"}
+        before = (bool(self.known), self.bad, self.no_cut)
+        self.known = {host.host: host for host in heartbeat.hosts if host.status != "replaced"}
         self.bad = {n: _why_bad(host) for n, host in self.known.items() if host.status != "live"}
         live = self._live()
         self.told_ns = 0 if self.bad else min((host.watermark_ns for host in live), default=0)
-        self.clocks = ""
+        self._look_at_the_cut(heartbeat, live)
+        return (bool(self.known), self.bad, self.no_cut) != before
+
+    def _look_at_the_cut(self, heartbeat: Heartbeat, live: list[HostStatus]) -> None:
+        self.no_cut = ""
         self.slack_ns = self._slack_ns
-        if live:
-            first, last = min(live, key=_offset), max(live, key=_offset)
-            apart_ns = last.offset_ns - first.offset_ns
-            self.slack_ns += apart_ns
-            if self.slack_ns > CLOCKS_MAX_NS:
-                self.clocks = f"the clocks of {first.host} and {last.host} are "
-                self.clocks += f"{apart_ns / SECOND:.0f} s apart"
-        return (bool(self.known), self.bad, self.clocks) != before
+        if not live:
+            return
+        late_ns = self._lateness_ns + BEATS_LATE * heartbeat.interval_ms * MS
+        self.no_cut_ns = heartbeat.at_ns - late_ns - 2 * CLOCKS_MAX_NS
+        first, last = min(live, key=_offset), max(live, key=_offset)
+        apart_ns = last.offset_ns - first.offset_ns
+        self.slack_ns += apart_ns
+        if self.slack_ns > CLOCKS_MAX_NS:
+            self.no_cut = f"the clocks of {first.host} and {last.host} are "
+            self.no_cut += f"{apart_ns / SECOND:.0f} s apart"
+            return
+        for host in live:
+            if heartbeat.at_ns + host.offset_ns - host.watermark_ns > late_ns:
+                self.no_cut = f"{host.host} has not told all since {iso_utc(host.watermark_ns)}"
 
     @property
     def cut_ns(self) -> int:
         """Up to when all live hosts have told all, less what clocks differ; 0 if none can say."""
-        if self.clocks:
+        if self.no_cut:
             return 0
         told_ns = min((host.watermark_ns for host in self._live()), default=0)
         return max(told_ns - self.slack_ns, 0)
@@ -76,8 +98,8 @@ class Hosts:
         """Why evidence may be missing for an instance, "" if none is. As `concerned_by`."""
         if not self.known:
             return "no host has been heard yet"
-        if instance.has_cut and self.clocks:
-            return self.clocks
+        if instance.has_cut and self.no_cut:
+            return self.no_cut
         if not self.bad:
             return ""
         return next((self.bad[n] for n in self.concerned_by(instance) if n in self.bad), "")

@@ -119,6 +119,9 @@ class Property:
     def wrap(self, around: Callable[[Predicate], Predicate]) -> None:
         """Have what it is true by asked through another function."""
 
+    def miss(self) -> None:
+        """What came lately is not judged: how long something has been so is not known."""
+
     @property
     def message(self) -> str:
         """What is to be said of the verdict, one line or ""."""
@@ -364,6 +367,10 @@ class Always(Property):
     def wrap(self, around: Callable[[Predicate], Predicate]) -> None:
         """As `Property.wrap`."""
         self._predicate = around(self._predicate)
+
+    def miss(self) -> None:
+        """As `Property.miss`: it is watched anew."""
+        self.reached_ns = self._broken_ns = self._good_ns = None
 
     def flaps(self) -> list[Flap]:
         """When it was broken, and healed."""

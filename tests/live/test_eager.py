@@ -24,6 +24,7 @@ from shardlog.monitor.live import (
 from shardlog.monitor.live.eager import Eager
 from shardlog.monitor.live.properties import TAKER
 from shardlog.monitor.live.session import Followed, Session
+from shardlog.monitor.live.verdict import Verdict
 from tests.live.events import heard, moved
 
 if TYPE_CHECKING:
@@ -139,6 +140,29 @@ def test_evidence_that_is_missing_is_waited_for_and_then_unknown(
         cluster.inbox.trust(is_whole=True, doubt="", now_ns=cluster.source.now_ns())
         with pytest.raises(LiveFailure, match=r"not within 0\.1 s"):
             eventually(lambda: taker.live.a, within=0.1)
+
+
+def test_what_holds_and_is_not_judged_to_its_end_is_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host tells no more: whether it held for all the time nobody can say."""
+    monkeypatch.setattr("shardlog.monitor.live.eager.PATIENCE_S", 0.1)
+    with asking() as (cluster, taker):
+        cluster.write(a=1)
+        is_holding = threading.Event()
+
+        def beat() -> None:
+            while not is_holding.is_set():
+                cluster.beat()
+                engine = cluster.session.read
+                if engine(lambda e: any(g.verdict() is Verdict.HOLDING for g in e.groups.values())):
+                    is_holding.set()
+
+        thread = threading.Thread(target=beat)
+        thread.start()
+        with pytest.raises(LiveUnknown, match="HOLDING: not all hosts have told up to its end"):
+            always(lambda: taker.live.a == 1, during=2)
+        thread.join()
 
 
 def test_the_assertion_that_failed_is_the_cause() -> None:

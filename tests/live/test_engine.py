@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shardlog.crdt.delta import COUNTER, ERASED, REGISTER
 from shardlog.crdt.path import RESERVED, path_text
@@ -28,6 +29,7 @@ from shardlog.monitor.live.properties import (
     sometimes,
 )
 from shardlog.monitor.live.verdict import Verdict
+from shardlog.monitor.views import iso_utc
 from tests.live.run import HOST_OF, HOSTS, SECOND, WRITERS, Run, ns
 
 if TYPE_CHECKING:
@@ -418,6 +420,121 @@ def test_during_counts_from_when_the_monitor_came() -> None:
         assert run.verdicts("calm") == ["fail" if alarm == "on" else "holding"]
         run.hear(70)
         assert run.verdicts("calm")[-1] == verdict
+
+
+def heard_of(at_s: float, **told_s: float) -> Heard:
+    """A heartbeat: both hosts are live, and have told all up to then."""
+    hosts = [
+        HostStatus(name, name, "live", 0, ns(told_s.get(name.replace("-", "_"), at_s)))
+        for name in HOSTS
+    ]
+    return Heard(ns(at_s), Heartbeat("a", "e", ns(at_s), 1000, [0] * LANES, hosts, {}))
+
+
+STOPPED_S = 7.0
+"""So long a host may be behind, by default: longer than it takes to be told that it is lost."""
+
+
+@settings(max_examples=50)
+@given(stops_s=st.floats(3, 20), lasts_s=st.integers(0, 120), is_wrong=st.booleans())
+def test_where_the_cut_stands_still_nobody_is_green(
+    stops_s: float, lasts_s: int, is_wrong: bool
+) -> None:
+    """A process hangs, and its host is live: blind by then, and judged when it goes on."""
+
+    def few(live: Any) -> Any:
+        return always(lambda: live.n < 3)
+
+    def now(live: Any) -> Any:
+        return always(lambda: live.n < 3, at="arrival")
+
+    run = Run(("", few), ("", now)).begin().write(0, "n", 1).hear(1).hear(2)
+    assert run.verdict("few") is Verdict.HOLDING
+    run.happens(heard_of(stops_s))
+    for second in range(1, lasts_s + 1):
+        at_s = stops_s + second
+        run.write(at_s, "n", 2 + (is_wrong and second > 1) - second % 2)
+        run.happens(heard_of(at_s + 0.1, node_2=stops_s))
+    is_wrong = is_wrong and lasts_s > 1
+    assert run.verdict("now") is (Verdict.FAIL if is_wrong else Verdict.HOLDING)
+    if lasts_s >= STOPPED_S:
+        condition = run.condition("few")
+        since = iso_utc(ns(stops_s))
+        assert condition.verdict is Verdict.BLIND
+        assert condition.message == f"node-2 has not told all since {since}"
+    else:
+        assert run.verdict("few") is Verdict.HOLDING
+    end_s = stops_s + lasts_s + 1
+    run.write(end_s, "n", 9 if is_wrong else 1).happens(heard_of(end_s + 1)).hear(end_s + 3)
+    assert run.verdict("few") is (Verdict.FAIL if is_wrong else Verdict.HOLDING)
+
+
+def test_the_end_of_a_run_is_no_pass_where_the_cut_stands_still() -> None:
+    """What was said since was not judged."""
+
+    def few(live: Any) -> Any:
+        return always(lambda: live.n < 3)
+
+    run = Run(("", few)).begin().write(0, "n", 1).hear(2)
+    for second in range(3, 30):
+        run.write(second, "n", 7).hear(second, told_s=2)
+    run.engine.end(ns(30))
+    assert run.note().verdict("few") is Verdict.BLIND
+
+
+@pytest.mark.parametrize("apart_s", [0, 3600])
+def test_while_the_cut_stands_still_little_is_kept(apart_s: int) -> None:
+    """A process may hang for days, or a clock be wrong for as long."""
+
+    def few(live: Any) -> Any:
+        return always(lambda: live.n < 3, during=60)
+
+    run = Run(("", few)).begin().write(0, "n", 1).hear(2)
+    engine = run.engine
+    kept: list[int] = []
+    for second in range(3, 300):
+        run.write(second, "n", second % 2)
+        at = heard_of(second + 0.5, node_2=2)
+        at.heartbeat.hosts[0] = replace(at.heartbeat.hosts[0], offset_ns=apart_s * SECOND)
+        run.happens(at)
+        cell = engine.world.cell(("n",))
+        kept.append(len(engine._later) + len(engine._past) + len(cell.past or ()))  # pyright: ignore[reportPrivateUsage]
+    assert run.verdict("few") is Verdict.BLIND
+    assert max(kept) == max(kept[:50])
+    run.hear(301).hear(303)
+    assert run.verdict("few") is Verdict.HOLDING
+    assert run.hear(330).hear(350).verdict("few") is Verdict.PASS
+
+
+def test_what_was_not_judged_while_the_cut_stood_still_counts_for_nothing() -> None:
+    """Neither as having held, nor as having been broken all the time: it is watched anew."""
+
+    def few(live: Any) -> Any:
+        yield always(lambda: live.n < 3, during=60)
+        yield always(lambda: live.m < 3, broken_for=60)
+
+    run = Run(("", few)).begin().write(0, "n", 1).write(0, "m", 9).hear(2)
+    for second in range(3, 300):
+        run.write(second, "n", 9 * (second == 30)).write(second, "m", 9 * (second != 30))
+        run.hear(second + 0.5, told_s=2)
+    run.hear(301).hear(303)
+    assert [str(run.condition("few", at=at).verdict) for at in (0, 1)] == ["holding", "overdue"]
+    run.hear(335).hear(337)
+    assert run.instance("few").asked[0].verdict is Verdict.PASS
+    assert run.condition("few", at=1).verdict is Verdict.FAIL
+    assert run.condition("few", at=1).message == "broken for 60 s"
+
+
+def test_a_test_that_begins_while_the_cut_stands_still_is_blind() -> None:
+    """It is not just idle: nothing is judged."""
+
+    def few(i: Any, live: Any) -> Any:
+        return always(lambda: i.n < 3)
+
+    run = Run(("intents/*", few)).begin().hear(2).hear(20, told_s=2)
+    run.write(21, "intents/1/n", 7)
+    assert run.verdict("few") is Verdict.BLIND
+    assert run.hear(22).hear(23).verdict("few") is Verdict.FAIL
 
 
 def test_what_was_wrong_while_it_was_blind_is_judged_when_that_heals() -> None:
