@@ -69,7 +69,6 @@ class Asking:
     ) -> None:
         self.now_ns = glance.now_ns
         self.said = ""
-        self.is_blind = bool(instance.blind)
         self.changed_ns = glance.now_ns
         self.lateness_ns = lateness_ns
         self._instance = instance
@@ -77,6 +76,12 @@ class Asking:
         self._hosts = hosts
         self._guard = guard
         self._began = (0, 0, 0)
+
+    @property
+    def is_blind(self) -> bool:
+        """As `Moment.is_blind`; what was looked at just now may be what evidence is missing of."""
+        instance = self._instance
+        return bool(instance.blind or self._hosts.why_low(instance, self._glance.cells))
 
     def ask(self, predicate: Predicate, *, enough: bool | None = None) -> bool | None:
         """As `Moment.ask`."""

@@ -326,8 +326,7 @@ class Engine:
         """Judge what is judged by arrival. `changed_ns`: see `Moment`; None: nothing has."""
         if instance.is_over:
             return
-        hosts = self.hosts
-        if self.doubt or hosts.bad or hosts.no_cut or instance.blind or not hosts.known:
+        if self.doubt or instance.blind or self.hosts.is_doubtful:
             self._set_blind(instance)
         if instance.raised(0) and type(instance.asked[0]) is Property:
             self._build_again(instance)
@@ -348,6 +347,8 @@ class Engine:
             if asked.due_ns is not None and (due_ns is None or asked.due_ns < due_ns):
                 due_ns = asked.due_ns
         self._look(instance, ARRIVAL)
+        if self.hosts.low:
+            self._set_blind(instance)
         if instance.blind and due_ns is not None and due_ns <= self.now_ns + 1:
             due_ns = None  # nothing can be said before that has healed; then it is judged anyway
         recheck_ns = self._glance.recheck_ns
@@ -383,6 +384,8 @@ class Engine:
                 if asked.due_ns is not None and (due_ns is None or asked.due_ns < due_ns):
                     due_ns = asked.due_ns
         self._look(instance, CUT, at_ns)
+        if self.hosts.low:
+            self._set_blind(instance)
         recheck_ns = self._glance.recheck_ns
         if recheck_ns is not None and (due_ns is None or recheck_ns < due_ns):
             due_ns = max(recheck_ns, at_ns + 1)
@@ -479,7 +482,9 @@ class Engine:
         now: list[Verdict] = []
         for at, asked in enumerate(instance.asked):
             condition = instance.condition(at, self.now_ns)
-            if condition.verdict is Verdict.BLIND and not self.hosts.known:
+            is_first = at >= len(shown) or shown[at] is Verdict.IDLE
+            is_begin = not self.hosts.known or (is_first and self.hosts.settling)
+            if condition.verdict is Verdict.BLIND and is_begin:
                 now.append(Verdict.IDLE)  # all begin so: that is no news
                 continue
             now.append(condition.verdict)

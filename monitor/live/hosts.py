@@ -5,6 +5,10 @@ words he looked at, and of the blades that are named there. What is absent, and 
 nobody's word: it has to do with the blades that are named in its path, else with all hosts, but for
 those that are not live and of which all processes had ended.
 
+While the aggregator is settling it may lack hosts that nobody has named, so nobody has evidence.
+Where a host, or the aggregator, says `lower bound`, some of what was counted before that was heard
+may be lost: whoever looks at counters has no evidence, but for those of a key that came up later.
+
 A live host may yet not tell all, as one of its processes is stopped, or hangs: that keeps the cut
 back for everybody. Some lag is usual; whoever is judged at the cut has no evidence beyond that.
 
@@ -17,6 +21,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from shardlog.crdt.delta import COUNTER
 from shardlog.crdt.path import RESERVED
 from shardlog.crdt.process_id import host_of
 from shardlog.monitor.presence import best_status, status_of
@@ -54,19 +59,30 @@ class Hosts:
         """Up to when nothing is going to be, if so."""
         self.bad: dict[str, str] = {}
         """Hosts of which evidence may be missing, and why."""
+        self.settling = ""
+        """Why hosts may be missing, "" if none is."""
+        self.low: dict[str, tuple[str, int]] = {}
+        """Why which host's counts are too low, and since when that is heard; "": all."""
+        self._settling_ns = 0
         self._world = world
         self._slack_ns = slack_ns
         self._lateness_ns = lateness_ns
 
     def hear(self, heartbeat: Heartbeat) -> bool:
         """Take in a heartbeat; whether anything may be blind now, or no more. O(hosts)."""
-        before = (bool(self.known), self.bad, self.no_cut)
+        before = (self.is_doubtful, self.settling, self.low, self.bad, self.no_cut)
         self.known = {host.host: host for host in heartbeat.hosts if host.status != "replaced"}
         self.bad = {n: _why_bad(host) for n, host in self.known.items() if host.status != "live"}
         live = self._live()
         self.told_ns = 0 if self.bad else min((host.watermark_ns for host in live), default=0)
         self._look_at_the_cut(heartbeat, live)
-        return (bool(self.known), self.bad, self.no_cut) != before
+        self._look_at_what_is_lost(heartbeat)
+        return (self.is_doubtful, self.settling, self.low, self.bad, self.no_cut) != before
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether evidence may be missing for anybody."""
+        return not self.known or bool(self.settling or self.low or self.bad or self.no_cut)
 
     def _look_at_the_cut(self, heartbeat: Heartbeat, live: list[HostStatus]) -> None:
         self.no_cut = ""
@@ -86,6 +102,22 @@ class Hosts:
             if heartbeat.at_ns + host.offset_ns - host.watermark_ns > late_ns:
                 self.no_cut = f"{host.host} has not told all since {iso_utc(host.watermark_ns)}"
 
+    def _look_at_what_is_lost(self, heartbeat: Heartbeat) -> None:
+        at_ns = heartbeat.at_ns
+        if not self.settling:
+            self._settling_ns = at_ns
+        self.settling = ""
+        if heartbeat.settling:
+            since = iso_utc(self._settling_ns)
+            self.settling = f"the aggregator is settling since {since}: {heartbeat.settling}"
+        low: dict[str, tuple[str, int]] = {}
+        hosts = ((host.host, host.lower_bound) for host in self.known.values())
+        for name, why in (("", heartbeat.lower_bound), *hosts):
+            if why:
+                said, since_ns = self.low.get(name, ("", at_ns))
+                low[name] = (why, since_ns if said == why else at_ns)
+        self.low = low
+
     @property
     def cut_ns(self) -> int:
         """Up to when all live hosts have told all, less what clocks differ; 0 if none can say."""
@@ -98,11 +130,27 @@ class Hosts:
         """Why evidence may be missing for an instance, "" if none is. As `concerned_by`."""
         if not self.known:
             return "no host has been heard yet"
+        if self.settling:
+            return self.settling
         if instance.has_cut and self.no_cut:
             return self.no_cut
-        if not self.bad:
-            return ""
-        return next((self.bad[n] for n in self.concerned_by(instance) if n in self.bad), "")
+        if self.bad and (bad := [n for n in self.concerned_by(instance) if n in self.bad]):
+            return self.bad[bad[0]]
+        return self.why_low(instance, instance.places()) if self.low else ""
+
+    def why_low(self, instance: Instance, cells: Iterable[Cell[Instance]]) -> str:
+        """Why a counter among places may be too low for an instance, "" if none is. O(cells)."""
+        for cell in cells if self.low else ():
+            if cell.version.kind == COUNTER:
+                names: dict[str, None] = {}
+                is_anybody = not self._add_hosts_of_path(cell, names)
+                is_own = bool(instance.test.parts) and is_below(cell, instance.cell)
+                for name, (why, since_ns) in self.low.items():
+                    is_concerned = is_anybody or not name or name in names
+                    if is_concerned and not (is_own and instance.born_ns > since_ns):
+                        since = iso_utc(since_ns)
+                        return f"{name or 'the aggregator'} says lower bound since {since}: {why}"
+        return ""
 
     def concerned_by(self, instance: Instance) -> list[str]:
         """With which hosts an instance has to do, by name. O(looks x processes of the named)."""
@@ -195,6 +243,14 @@ def names_at(cell: Cell[Instance]) -> Iterator[str]:
         if isinstance(place.key, str):
             yield place.key
         place = place.above
+
+
+def is_below(cell: Cell[Instance], other: Cell[Instance]) -> bool:
+    """Whether a place is that other, or below it. O(depth)."""
+    place: Cell[Instance] | None = cell
+    while place is not None and place is not other:
+        place = place.above
+    return place is other
 
 
 def _why_bad(host: HostStatus) -> str:

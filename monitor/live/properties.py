@@ -52,11 +52,14 @@ class Moment(Protocol):
     """The time by its timeline: of what comes, or of the cut."""
     said: str
     """What the last predicate's assertion said."""
-    is_blind: bool
-    """Whether evidence may be missing."""
     changed_ns: int
     """What has changed since it was judged last was said at this time at the earliest."""
     lateness_ns: int
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether evidence may be missing."""
+        ...
 
     def ask(self, predicate: Predicate, *, enough: bool | None = None) -> bool | None:
         """The predicate's answer, None if it has none now.
@@ -237,7 +240,7 @@ class Ladder(Property):
             self._flap(Flap(self._true_ns, moment.now_ns))
             self._true_ns = None
         said = moment.said
-        if self._doomed is not None and not moment.is_blind and moment.ask(self._doomed):
+        if self._doomed is not None and moment.ask(self._doomed) and not moment.is_blind:
             self._say(Verdict.FAIL, "Doomed", f"{self._stands()}: doomed", moment.now_ns)
         elif moment.now_ns < deadline_ns:
             self.due_ns = deadline_ns

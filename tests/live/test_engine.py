@@ -29,6 +29,7 @@ from shardlog.monitor.live.properties import (
     sometimes,
 )
 from shardlog.monitor.live.verdict import Verdict
+from shardlog.monitor.live.view import total as total_of
 from shardlog.monitor.views import iso_utc
 from tests.live.run import HOST_OF, HOSTS, SECOND, WRITERS, Run, ns
 
@@ -422,13 +423,26 @@ def test_during_counts_from_when_the_monitor_came() -> None:
         assert run.verdicts("calm")[-1] == verdict
 
 
-def heard_of(at_s: float, **told_s: float) -> Heard:
-    """A heartbeat: both hosts are live, and have told all up to then."""
+def heard_of(
+    at_s: float,
+    *,
+    names: tuple[str, ...] = HOSTS,
+    settling: str = "",
+    lower_bound: str = "",
+    low: str = "",
+    **told_s: float,
+) -> Heard:
+    """A heartbeat: these hosts are live, and have told all up to now, or up to then.
+
+    `low` is the host that says `lower_bound`, "" the node.
+    """
     hosts = [
         HostStatus(name, name, "live", 0, ns(told_s.get(name.replace("-", "_"), at_s)))
-        for name in HOSTS
+        for name in names
     ]
-    return Heard(ns(at_s), Heartbeat("a", "e", ns(at_s), 1000, [0] * LANES, hosts, {}))
+    hosts = [replace(h, lower_bound=lower_bound) if h.host == low else h for h in hosts]
+    said = Heartbeat("a", "e", ns(at_s), 1000, [0] * LANES, hosts, {}, settling=settling)
+    return Heard(ns(at_s), said if low else replace(said, lower_bound=lower_bound))
 
 
 STOPPED_S = 7.0
@@ -535,6 +549,85 @@ def test_a_test_that_begins_while_the_cut_stands_still_is_blind() -> None:
     run.write(21, "intents/1/n", 7)
     assert run.verdict("few") is Verdict.BLIND
     assert run.hear(22).hear(23).verdict("few") is Verdict.FAIL
+
+
+def no_more_than_sent(live: Any) -> Any:
+    """All of it is counters."""
+    yield always(lambda: total_of(live, "i/*/received") <= total_of(live, "i/*/sent"), at="arrival")
+    yield always(lambda: total_of(live, "i/*/received") <= total_of(live, "i/*/sent"))
+
+
+def done(i: Any, live: Any) -> Any:
+    """It was asked for long ago."""
+    return eventually(lambda: i.done == 3, within=30)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_while_a_node_is_settling_nothing_fails(is_right: bool) -> None:
+    """Of whom it has not heard yet it says nothing, but that somebody is missing."""
+    why = "1 of 2 hosts are not live yet"
+    run = Run(("", no_more_than_sent), ("intents/*", done))
+    rows = [
+        Row("i/1/received", COUNTER, 1000, ns(-1), -1),
+        run.row("intents/1/host", "a", -100),
+    ]
+    run.happens(Whole(ns(0), (Changes(WRITERS, rows),)))
+    for second in range(10):
+        run.happens(heard_of(second, names=("node-2",), settling=why)).pass_time(second + 0.9)
+    for name, path in (("no_more_than_sent", ""), ("done", "intents/1")):
+        condition = run.condition(name, path)
+        assert condition.verdict is Verdict.BLIND
+        assert condition.message == f"the aggregator is settling since {iso_utc(ns(0))}: {why}"
+    assert not run.said, "all begin so"
+    run.count(10, "i/1/sent", 1000 if is_right else 999, stamp_s=-2)
+    if is_right:
+        run.write(10, "intents/1/done", 3, stamp_s=-90)
+    run.hear(11).hear(13)
+    assert run.verdict("no_more_than_sent") is (Verdict.HOLDING if is_right else Verdict.FAIL)
+    assert run.verdict("done") is (Verdict.PASS if is_right else Verdict.FAIL)
+
+
+@pytest.mark.parametrize("low", ["", "node-1"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_counts_that_may_be_too_low_fail_nobody(low: str, is_known: bool) -> None:
+    """A store is lost, as the monitor comes or later: only what is no count is judged."""
+
+    def host(live: Any) -> Any:
+        return always(lambda: live.host == "b", at="arrival")
+
+    why = "the store was lost"
+    run = Run(("", no_more_than_sent), ("", host), ("intents/*", done))
+    run.happens(Whole(ns(0), ())).happens(heard_of(0, low=low, lower_bound=why * is_known))
+    run.count(1, "i/1/sent", 9).count(1, "i/1/received", 9).count(1, "intents/1/done", 2)
+    run.happens(heard_of(2, low=low, lower_bound=why)).write(2.1, "host", "a")
+    run.count(2.5, "i/1/received", 10)
+    for second in range(3, 40):
+        run.pass_time(second).happens(heard_of(second, low=low, lower_bound=why))
+    since = iso_utc(ns(0 if is_known else 2))
+    reason = f"{low or 'the aggregator'} says lower bound since {since}: {why}"
+    for at in (0, 1):
+        assert run.condition("no_more_than_sent", at=at).verdict is Verdict.BLIND
+        assert run.condition("no_more_than_sent", at=at).message == reason
+    assert run.verdict("host") is Verdict.FAIL
+    assert run.verdict("done") is (Verdict.FAIL if is_known else Verdict.BLIND)
+    run.hear(41).hear(43)
+    assert run.verdict("no_more_than_sent") is Verdict.FAIL
+    assert run.verdict("done") is Verdict.FAIL
+
+
+@pytest.mark.parametrize("blade", ["scraper-1", "spotter-1"])
+def test_counts_that_are_of_another_host_are_not_too_low(blade: str) -> None:
+    """Whose they are their path says."""
+
+    def few(i: Any, live: Any) -> Any:
+        return always(lambda: i[blade].n < 3, at="arrival")
+
+    run = Run(("i/*", few)).begin()
+    for name, host in (("scraper-1", "node-1"), ("spotter-1", "node-2")):
+        run.write(0, f"shardlog/presence/{name}/p/host", host)
+    run.count(1, f"i/1/{blade}/n", 1)
+    run.happens(heard_of(2, low="node-1", lower_bound="lost")).count(3, f"i/1/{blade}/n", 9)
+    assert run.verdict("few") is (Verdict.BLIND if blade == "scraper-1" else Verdict.FAIL)
 
 
 def test_what_was_wrong_while_it_was_blind_is_judged_when_that_heals() -> None:

@@ -370,7 +370,7 @@ def test_a_run_that_records_itself_is_told_again_to_the_letter(
     cluster: Cluster, blade: Blade, tmp_path: Path
 ) -> None:
     """Continuously, until it is ended: each verdict, and its time, are those of the recording."""
-    path, recording = write(tmp_path, GOOD.replace("within=60", "within=2")), tmp_path / "run"
+    path, recording = write(tmp_path, GOOD.replace("within=60", "within=6")), tmp_path / "run"
     live = start(path, "--connect", cluster.url, "--record", str(recording), "--json")
     blade.ask("2")
     blade.answer("2")
