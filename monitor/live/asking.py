@@ -150,7 +150,7 @@ class Asking:
             return False
         hosts = self._hosts
         return (
-            self.now_ns >= at_ns + self.lateness_ns
+            self.now_ns >= max(at_ns, hosts.began_ns) + self.lateness_ns
             or hosts.told_ns >= at_ns
             or hosts.watermark_ns(hosts.concerned_by(self._instance)) >= at_ns
         )

@@ -24,9 +24,9 @@ that has healed.
 
 A predicate that raises, writes, or takes too long is blind, too; the others are judged.
 
-Known anomalies. What was already there when the monitor came, or changed while it was blind, has no
-known time: if it is true, it counts as having been so in time. What was broken while it was blind,
-and is not when that heals, may go unseen.
+Known anomalies. What was already there when the monitor came, or what is told of a host behind an
+outage, has no known time: if it is true, it counts as having been so in time. What was broken while
+it was blind, and is not when that heals, may go unseen.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Engine:
         for cell in moves.changed:
             heapq.heappush(self._past, (cell.version.stamp, next(self._order), cell))
         for instance, what in moves.readers.items():
-            if is_guessed:
+            if is_guessed or any(self.hosts.is_late(cell) for cell, _ in what):
                 instance.guessed_ns = self.now_ns
             for cell, before in what:
                 if cell in self._glance.samples and isinstance(cell.version.value, int | float):
@@ -470,10 +470,9 @@ class Engine:
         blind = self.doubt or self.hosts.why_blind(instance)
         if blind and not instance.blind:
             instance.blind_ns = self.now_ns
-        if instance.blind and not blind:
-            instance.guessed_ns = self.now_ns
-            if instance.has_cut:  # what showed before is not known, or not all of it
-                self._judge_later(instance, self.now_ns)
+        if instance.blind and not blind and instance.has_cut:
+            # What showed before is not known, or not all of it.
+            self._judge_later(instance, self.now_ns)
         instance.blind = blind
 
     def _tell(self, instance: Instance) -> None:

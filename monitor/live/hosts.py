@@ -9,6 +9,9 @@ While the aggregator is settling it may lack hosts that nobody has named, so nob
 Where a host, or the aggregator, says `lower bound`, some of what was counted before that was heard
 may be lost: whoever looks at counters has no evidence, but for those of a key that came up later.
 
+A collector that has just started does not know what its processes still hold of the time before, so
+what its host had told by then is all that counts, for as long as lateness is.
+
 A live host may yet not tell all, as one of its processes is stopped, or hangs: that keeps the cut
 back for everybody. Some lag is usual; whoever is judged at the cut has no evidence beyond that.
 
@@ -20,6 +23,8 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from shardlog.crdt.delta import COUNTER
 from shardlog.crdt.path import RESERVED
@@ -59,11 +64,15 @@ class Hosts:
         """Up to when nothing is going to be, if so."""
         self.bad: dict[str, str] = {}
         """Hosts of which evidence may be missing, and why."""
+        self.began_ns = 0
+        """When a collector was last heard in another run than before."""
         self.settling = ""
         """Why hosts may be missing, "" if none is."""
         self.low: dict[str, tuple[str, int]] = {}
         """Why which host's counts are too low, and since when that is heard; "": all."""
         self._settling_ns = 0
+        self._began: dict[str, tuple[int, int]] = {}
+        """Of those that began not long ago: when, and up to when all was told in the run before."""
         self._world = world
         self._slack_ns = slack_ns
         self._lateness_ns = lateness_ns
@@ -71,13 +80,29 @@ class Hosts:
     def hear(self, heartbeat: Heartbeat) -> bool:
         """Take in a heartbeat; whether anything may be blind now, or no more. O(hosts)."""
         before = (self.is_doubtful, self.settling, self.low, self.bad, self.no_cut)
-        self.known = {host.host: host for host in heartbeat.hosts if host.status != "replaced"}
+        self.known = {
+            host.host: self._believed(host, heartbeat.at_ns)
+            for host in heartbeat.hosts
+            if host.status != "replaced"
+        }
         self.bad = {n: _why_bad(host) for n, host in self.known.items() if host.status != "live"}
         live = self._live()
         self.told_ns = 0 if self.bad else min((host.watermark_ns for host in live), default=0)
         self._look_at_the_cut(heartbeat, live)
         self._look_at_what_is_lost(heartbeat)
         return (self.is_doubtful, self.settling, self.low, self.bad, self.no_cut) != before
+
+    def _believed(self, host: HostStatus, at_ns: int) -> HostStatus:
+        """A host as far as it is to be believed that it has told all."""
+        before = self.known.get(host.host)
+        if before is not None and before.run != host.run:
+            self.began_ns = at_ns
+            self._began[host.host] = at_ns, before.watermark_ns
+        began_ns, told_ns = self._began.get(host.host, (0, 0))
+        if at_ns >= began_ns + self._lateness_ns:
+            self._began.pop(host.host, None)
+            return host
+        return replace(host, watermark_ns=min(host.watermark_ns, told_ns))
 
     @property
     def is_doubtful(self) -> bool:
@@ -137,6 +162,15 @@ class Hosts:
         if self.bad and (bad := [n for n in self.concerned_by(instance) if n in self.bad]):
             return self.bad[bad[0]]
         return self.why_low(instance, instance.places()) if self.low else ""
+
+    def is_late(self, cell: Cell[Instance]) -> bool:
+        """Whether what shows at a place may have come about before its stamp, unheard. O(hosts)."""
+        names: dict[str, None] = {}
+        if cell.version.writer:
+            names[host_of(cell.version.writer)] = None
+        elif not self._add_hosts_of_path(cell, names):
+            return bool(self.settling or self.bad or self._began)
+        return bool(self.settling) or any(n in self.bad or n in self._began for n in names)
 
     def why_low(self, instance: Instance, cells: Iterable[Cell[Instance]]) -> str:
         """Why a counter among places may be too low for an instance, "" if none is. O(cells)."""

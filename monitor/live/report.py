@@ -76,7 +76,8 @@ def report(
     tests = [_test(engine, group, explained_max, listed_max) for group in groups]
     tests.sort(key=lambda test: -test.verdict)
     verdict = roll_up(test.verdict for test in tests)
-    return Report(verdict, engine.now_ns, engine.cut_ns, engine.doubt, tuple(tests))
+    doubt = engine.doubt or engine.hosts.settling
+    return Report(verdict, engine.now_ns, engine.cut_ns, doubt, tuple(tests))
 
 
 def unexplained(engine: Engine) -> Report:
@@ -89,7 +90,7 @@ def is_settled(engine: Engine) -> bool:
 
     O(1) while something is pending, O(open instances) else.
     """
-    if engine.doubt:
+    if engine.doubt or engine.hosts.settling:
         return False
     return all(group.is_settled() for group in engine.groups.values())
 

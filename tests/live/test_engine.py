@@ -630,6 +630,107 @@ def test_counts_that_are_of_another_host_are_not_too_low(blade: str) -> None:
     assert run.verdict("few") is (Verdict.BLIND if blade == "scraper-1" else Verdict.FAIL)
 
 
+PAGES = st.lists(st.floats(0.1, 60), min_size=1, max_size=20, unique=True)
+
+
+@settings(max_examples=300)
+@given(pages_s=PAGES, stale_s=st.floats(1, 50), lasts_s=st.integers(1, 40), is_link=st.booleans())
+def test_an_outage_makes_nothing_late_that_was_in_time(
+    pages_s: list[float], stale_s: float, lasts_s: int, is_link: bool
+) -> None:
+    """What was counted meanwhile comes in one row, of the last time, before that has healed."""
+
+    def enough(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.pages >= 3, within=30)
+
+    back_s = stale_s + lasts_s
+    run = Run(("intents/*", enough)).begin().write(0, "intents/1/host", "a")
+    happens: list[tuple[float, int]] = [(second / 2, 0) for second in range(1, 200)]
+    happens += [(at_s, 1) for at_s in pages_s]
+    pages = unheard = 0
+    last_s = 0.0
+    for at_s, page in sorted([*happens, (back_s, 0)]):
+        run.pass_time(at_s)
+        is_out = stale_s <= at_s < back_s
+        pages, last_s = pages + page, at_s if page else last_s
+        unheard += page and is_out
+        if at_s == back_s and unheard and is_link:
+            row = Row("intents/1/pages", COUNTER, pages, ns(last_s), -1)
+            host = run.row("intents/1/host", "a", 0)
+            run.happens(Whole(ns(at_s), (Changes(WRITERS, [host, row]),)))
+        elif at_s == back_s and unheard:
+            run.count(at_s, "intents/1/pages", pages, stamp_s=last_s)
+        elif page and not is_out:
+            run.count(at_s, "intents/1/pages", pages)
+        if is_link and (at_s < stale_s or at_s >= back_s):
+            run.doubt(at_s, "").hear(at_s)
+        elif is_link:
+            run.doubt(at_s, "lost")
+        else:
+            run.hear(at_s, node_1="stale" if is_out else "live")
+    in_time = sorted(pages_s)[2:3]
+    if in_time and in_time[0] <= 30:
+        assert run.verdict("enough") is Verdict.PASS
+    elif not in_time or not stale_s <= in_time[0] < back_s:
+        assert run.verdict("enough") is Verdict.FAIL
+
+
+def test_what_a_live_host_said_too_late_is_too_late_while_another_is_not_heard() -> None:
+    """Its word is of when it says."""
+
+    def done(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.done and i.host, within=30)
+
+    run = Run(("intents/*", done)).begin().write(0, "intents/1/host", "a")
+    for second in range(1, 36):
+        run.pass_time(second).hear(second, node_2="stale")
+        if second == 35:
+            assert run.verdict("done") is Verdict.BLIND
+            run.write(35, "intents/1/done", True)
+    assert "5.00 s too late" in run.condition("done", "intents/1").message
+
+
+def test_a_collector_that_begins_anew_does_not_know_what_is_still_to_come() -> None:
+    """It says that nothing is older, while its processes repeat what they said meanwhile."""
+
+    def done(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.done, within=30)
+
+    def few(i: Any, live: Any) -> Any:
+        return always(lambda: i.received <= i.sent)
+
+    def counted(i: Any, live: Any) -> Any:
+        return eventually(lambda: i.received >= 3, within=30)
+
+    def begins(at_s: float, number: int, status: Any = "live") -> Heard:
+        heard = heard_of(at_s, node_1=at_s if status == "live" else 28)
+        hosts = heard.heartbeat.hosts
+        hosts[0] = replace(hosts[0], run=f"run-{number}", status=status)
+        return heard
+
+    for is_long in (False, True):
+        run = Run(("intents/*", done), ("intents/*", few), ("intents/*", counted))
+        run.begin()
+        run.write(0, "intents/1/host", "a").happens(begins(0, 1))
+        run.count(1, "intents/1/sent", 1).count(1, "intents/1/received", 1)
+        for second in range(1, 29):
+            run.happens(begins(second, 1))
+        for second in range(29, 40) if is_long else ():
+            run.pass_time(second).happens(begins(second, 1, "stale"))
+        back_s = 40.0 if is_long else 30.1
+        run.count(back_s - 0.5, "intents/1/received", 2)
+        run.pass_time(back_s).happens(begins(back_s, 2)).happens(begins(back_s + 0.9, 2))
+        run.write(back_s + 1, "intents/1/done", True, stamp_s=29)
+        run.count(back_s + 1, "intents/1/sent", 3, stamp_s=back_s - 0.7)
+        run.count(back_s + 1, "intents/1/received", 3)
+        assert run.verdict("done") is Verdict.PASS
+        assert run.verdict("counted") is Verdict.PASS
+        for second in range(2, 9):
+            run.happens(begins(back_s + second, 2))
+        assert run.verdict("few") is Verdict.HOLDING
+        assert run.verdicts("few[1]")[-1] == "holding"
+
+
 def test_what_was_wrong_while_it_was_blind_is_judged_when_that_heals() -> None:
     """At the cut, too, although nothing changes then."""
 
