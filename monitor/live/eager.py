@@ -367,8 +367,11 @@ class Eager:
             if until_ns is None or engine.now_ns < until_ns + engine.lateness_ns:
                 return False
             instance = one.instance(engine)
-            is_told = asked.timeline == "arrival" or engine.cut_ns >= until_ns
-            return instance is None or (not instance.blind and is_told)
+            if instance is None or asked.timeline == "arrival":
+                return instance is None or not instance.blind
+            # Behind a doubt it is watched from its end on, which the cut has yet to come to.
+            is_watched = isinstance(asked, Always) and asked.reached_ns is not None
+            return is_watched and not instance.blind and engine.cut_ns >= until_ns
 
         left_s = 0.0
         while not self._session.wait_for(is_over, min(left_s, LOOK_S)):

@@ -165,6 +165,31 @@ def test_what_holds_and_is_not_judged_to_its_end_is_unknown(
         thread.join()
 
 
+def test_what_is_asked_for_amid_a_doubt_is_watched_behind_it() -> None:
+    """For as long as it is to be, and judged: though that would have been over meanwhile."""
+    with asking() as (cluster, taker):
+        cluster.write(a=1)
+        cluster.inbox.trust(is_whole=True, doubt="a gap", now_ns=cluster.source.now_ns())
+        is_over = threading.Event()
+
+        def heal() -> None:
+            for beat in range(10_000):
+                cluster.beat()
+                if beat == 30:
+                    now_ns = cluster.source.now_ns()
+                    cluster.inbox.trust(is_whole=True, doubt="", now_ns=now_ns)
+                if is_over.wait(0.02):
+                    return
+
+        thread = threading.Thread(target=heal)
+        thread.start()
+        try:
+            always(lambda: taker.live.a == 1, during=0.1)
+        finally:
+            is_over.set()
+            thread.join()
+
+
 def test_the_assertion_that_failed_is_the_cause() -> None:
     """With its traceback, which begins in the predicate."""
     with asking() as (_, taker):
