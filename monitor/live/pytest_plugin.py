@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 SECOND = 10**9
 FOR_S = 30.0
+BEGIN_S = 5.0
 EXPLAINED_MAX = 10
 """So many of a test's instances are explained where it fails."""
 NEEDS = "needs a cluster: give --shardlog URL, such as --shardlog tcp://127.0.0.1:7410"
@@ -138,6 +139,7 @@ class Run:
                 predicate_timeout_ms=self._predicate_timeout_ms,
             )
             self._session = self._open.enter_context(session), source
+            session.wait_for(lambda engine: engine.is_begun, BEGIN_S)
         return self._session
 
     def report(self, test: Test) -> TestReport:

@@ -4,6 +4,11 @@ The engine is under one lock: whoever wants to know something asks by `read`, wh
 is being judged has been. Nobody waits for anything else with that lock. What the thread itself
 raises ends the run, and is raised again in whoever asks.
 
+Deadlines are those of the stamps that hosts give, and so by the clock of the node that is followed.
+Whoever follows may have another time: what heartbeats say when they come tells how far it is ahead,
+and all events are told by the clock of the node. A heartbeat takes a while, so the least difference
+of the last few counts; where that is less than a second it is left alone.
+
 Known anomalies. Where events come faster than they are judged they wait in the feed, so that what
 is said is older than it looks by as much; what the feed drops is a `Doubt`. While a predicate does
 not come back from a function written in C nothing can be asked, which `Stuck` says. A Ctrl-C
@@ -16,11 +21,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shardlog.crdt.errors import ConfigError, ShardlogError
-from shardlog.monitor.feed import Doubt
+from shardlog.monitor.feed import Doubt, Heard
 from shardlog.monitor.live.engine import Engine
 from shardlog.monitor.live.guard import Guard
 
@@ -37,6 +43,8 @@ SECOND = 10**9
 BATCH = 500
 """So many events of a recording are judged before somebody else may ask something."""
 ASK_S = 0.5
+WINDOW = 8
+"""So many heartbeats tell how far a clock is ahead."""
 CLOSE_PATIENCE_S = 2.0
 
 
@@ -75,23 +83,68 @@ class Inbox(Protocol):
         ...
 
 
+class Clock:
+    """How far the clock that events are told by is ahead of that of the node."""
+
+    def __init__(self) -> None:
+        self.ahead_ns = 0
+        self.is_known = False
+        self._differences: deque[int] = deque(maxlen=WINDOW)
+        self._held: list[Event] = []
+
+    def set_right(self, events: Iterable[Event], *, is_all: bool = False) -> list[Event]:
+        """The events by the clock of the node; those before that is known come when it is. O(n).
+
+        `is_all`: no more will come, so that must do.
+        """
+        told: list[Event] = []
+        for event in events:
+            if isinstance(event, Heard):
+                self._hear(event.at_ns - event.heartbeat.at_ns)
+            self._held.append(event)
+            if self.is_known or isinstance(event, Doubt):
+                self._tell(told)
+        if is_all:
+            self._tell(told)
+        return told
+
+    def _hear(self, difference_ns: int) -> None:
+        self._differences.append(difference_ns)
+        least_ns = min(self._differences)
+        if abs(least_ns) > SECOND or self.ahead_ns:
+            if least_ns > 0 and len(self._differences) == 1:
+                return  # it may be an old one, and the next one soon comes
+            self.ahead_ns = least_ns
+        self.is_known = True
+
+    def _tell(self, told: list[Event]) -> None:
+        self.is_known = True
+        ahead_ns = self.ahead_ns
+        for event in self._held:
+            told.append(event._replace(at_ns=event.at_ns - ahead_ns) if ahead_ns else event)
+        self._held.clear()
+
+
 class Followed:
-    """A node that is followed: its time is the clock's at the start, and what has gone by since."""
+    """A node that is followed. Its time is by the clock at the start, and by heartbeats."""
 
     is_over = False
     WAIT_MAX_S = 3600.0
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
+        self._clock = Clock()
         self._ahead_ns = time.time_ns() - time.monotonic_ns()
 
     def now_ns(self) -> int:
-        """As `Source.now_ns`."""
-        return time.monotonic_ns() + self._ahead_ns
+        """As `Source.now_ns`; 0 while it isn't known."""
+        now_ns = time.monotonic_ns() + self._ahead_ns
+        return now_ns - self._clock.ahead_ns if self._clock.is_known else 0
 
     def take(self, timeout_s: float | None) -> Sequence[Event]:
         """As `Source.take`."""
-        return self._inbox.take(self.WAIT_MAX_S if timeout_s is None else timeout_s)
+        events = self._inbox.take(self.WAIT_MAX_S if timeout_s is None else timeout_s)
+        return self._clock.set_right(events)
 
     def wake(self) -> None:
         """As `Source.wake`."""
@@ -104,6 +157,7 @@ class Recorded:
     def __init__(self, events: Iterable[Event]) -> None:
         self.is_over = False
         self._events: Iterator[Event] = iter(events)
+        self._clock = Clock()
         self._now_ns = 0
 
     def now_ns(self) -> int:
@@ -114,11 +168,11 @@ class Recorded:
         """As `Source.take`; waits for nothing."""
         del timeout_s
         batch = [*islice(self._events, BATCH)]
-        if batch:
-            self._now_ns = max(self._now_ns, batch[-1].at_ns)
-        else:
-            self.is_over = True
-        return batch
+        self.is_over = not batch
+        told = self._clock.set_right(batch, is_all=self.is_over)
+        if told:
+            self._now_ns = max(self._now_ns, told[-1].at_ns)
+        return told
 
     def wake(self) -> None:
         """Nothing waits."""

@@ -7,11 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shardlog.crdt.errors import ConfigError
 from shardlog.monitor.feed import Doubt, Whole
 from shardlog.monitor.follow import Inbox
-from shardlog.monitor.live import always, eventually, once
+from shardlog.monitor.live import always, each, eventually, once
 from shardlog.monitor.live.declared import MARK, Test
 from shardlog.monitor.live.engine import Engine
 from shardlog.monitor.live.session import Followed, Recorded, Session, Stuck
@@ -58,23 +60,30 @@ def is_now(name: str, verdict: Verdict) -> Callable[[Engine], bool]:
 class Node:
     """Events as a followed node would tell them, on the clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind_s: float = 0) -> None:
         self.inbox = Inbox()
+        self._behind_ns = round(behind_s * S)
         self._ahead_ns = time.time_ns() - time.monotonic_ns()
 
     @property
     def now_ns(self) -> int:
+        """By the clock of the node."""
+        return self.here_ns - self._behind_ns
+
+    @property
+    def here_ns(self) -> int:
+        """By the clock of whoever follows."""
         return time.monotonic_ns() + self._ahead_ns
 
     def begin(self, **values: Any) -> None:
-        self.inbox.install([moved(self.now_ns, **values).changes], [], self.now_ns)
+        self.inbox.install([moved(self.now_ns, **values).changes], [], self.here_ns)
         self.beat()
 
     def beat(self) -> None:
-        self.inbox.hear(heard(self.now_ns).heartbeat, self.now_ns)
+        self.inbox.hear(heard(self.now_ns).heartbeat, self.here_ns)
 
     def write(self, **values: Any) -> None:
-        self.inbox.apply(moved(self.now_ns, **values).changes, self.now_ns)
+        self.inbox.apply(moved(self.now_ns, **values).changes, self.here_ns)
 
 
 def test_what_happens_is_judged_as_it_comes() -> None:
@@ -102,6 +111,74 @@ def test_a_deadline_is_judged_when_nothing_happens() -> None:
         assert session.wait_for(is_now("comes", Verdict.FAIL), WAIT_S)
         node.write(a=1)
         assert not session.wait_for(is_now("comes", Verdict.PASS), 0.05)
+
+
+def answered(within: float) -> Test:
+    """Owed from when it is asked, by the clock of who asks."""
+
+    def function(i: Any, _: Live) -> None:
+        eventually(lambda: i.done, within=within)
+
+    function.__name__ = "answered"
+    test: Test = getattr(each("intents/*")(function), MARK)
+    return test
+
+
+@pytest.mark.parametrize("behind_s", [60, -60, 0])
+def test_a_clock_that_is_wrong_makes_no_deadline_shorter_or_longer(behind_s: float) -> None:
+    """That of whoever follows: it was started before it had been set."""
+    for within, verdict in ((60, Verdict.PENDING), (0.2, Verdict.FAIL)):
+        node = Node(behind_s)
+        test = answered(within)
+        with Session([test, comes(within)], Followed(node.inbox), lateness_ms=100) as session:
+            node.begin(a=0)
+            node.beat()
+            node.write(**{"intents/1/host": "a"})
+            assert session.wait_for(is_now("answered", verdict), WAIT_S)
+            assert session.wait_for(is_now("comes", verdict), WAIT_S)
+            at_ns = session.read(lambda engine: engine.now_ns)
+            assert abs(at_ns - node.now_ns) < WAIT_S * S
+
+
+@settings(max_examples=100)
+@given(
+    ahead_s=st.floats(-7200, 7200).filter(lambda ahead_s: abs(ahead_s) > 2),
+    delays_s=st.lists(st.floats(0, 0.3), min_size=4, max_size=4),
+    install_s=st.floats(0, 5),
+    done_s=st.floats(10, 60),
+)
+def test_a_recording_by_a_wrong_clock_says_what_one_by_a_right_clock_says(
+    ahead_s: float, delays_s: list[float], install_s: float, done_s: float
+) -> None:
+    """Whatever heartbeats took, of which the first one came with all that showed."""
+
+    def happened(ahead_s: float) -> list[Event]:
+        begin_s = 100 + install_s
+        events: list[tuple[float, Event]] = [
+            (begin_s, whole(100 * S, **{"intents/1/host": "a"})),
+            (begin_s, heard(100 * S)),
+            (120 + done_s, moved(round((120 + done_s) * S), **{"intents/2/done": 1})),
+            (120, moved(120 * S, **{"intents/2/host": "b"})),
+        ]
+        for beat in range(1, 120):
+            delay_s = delays_s[beat % 4] if beat > 6 else 0
+            events.append((begin_s + beat + delay_s, heard(round((begin_s + beat) * S))))
+        told = sorted(events, key=lambda event: event[0])
+        return [event._replace(at_ns=round((at_s + ahead_s) * S)) for at_s, event in told]
+
+    said: list[list[str]] = []
+    for ahead in (0, ahead_s):
+        transitions: list[str] = []
+
+        def hear(_: Engine, told: list[Transition], to: list[str] = transitions) -> None:
+            to += [f"{one.instance.label} {one.condition.verdict}" for one in told]
+
+        with Session([answered(30)], Recorded(happened(ahead)), hear=hear) as session:
+            session.wait_for(lambda _: False)
+            session.end()
+        said.append(sorted(each for each in transitions if "overdue" not in each))
+    assert said[0] == said[1]
+    assert ("answered[2] fail" in said[0]) is (done_s > 30)
 
 
 def test_a_test_may_come_and_go_while_others_are_judged() -> None:
