@@ -96,7 +96,7 @@ ENDS = {
     "three": ("time.sleep(1); sys.exit(3)", "bye", "exit 3"),
     "raised": ("time.sleep(1); raise SystemExit(4)", "bye", "exit 4"),
     "uncaught": ("time.sleep(1); 1 / 0", "bye", "exit 1, ZeroDivisionError"),
-    "at-once": ("os._exit(5)", "lost", "exit 5"),
+    "at-once": ("time.sleep(1); os._exit(5)", "lost", "exit 5"),
     "aborted": ("time.sleep(1); os.abort()", "lost", "SIGABRT"),
 }
 
