@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 PROCESSES = 100_000
-AT_ONCE = 100
-"""So many of the crowd are there at once, for a second of virtual time."""
 RESIDENTS = 100
 PATHS = 100
 """So many counters each resident has."""
 BLADES = 50
 """So many names of blades are in the crowd, and as many totals are left of it."""
+AT_ONCE = BLADES
+"""So many of the crowd are there at once, for a second of virtual time: no more than few are."""
 SHARED = 5
 RETENTION = Retention({"*/*": "1h", "shardlog/presence/*/*": "1h", "shardlog/health/*/*": "1h"})
 HOUR_S = 3600

@@ -206,7 +206,7 @@ class Sidecar:
             self._notes.say(self._presence.alive(process, now_ns), now_ns)
 
     def take_arrived(self) -> list[str]:
-        """The processes that were heard for the first time since the last call."""
+        """The processes that were heard for the first time in this batch."""
         arrived, self._arrived = self._arrived, []
         return arrived
 
@@ -337,6 +337,7 @@ class Sidecar:
         self._dirty_registers.update(dict.fromkeys(touched))
         self._forgetting.watch(touched)
         pieces, self._pieces = self._pieces, []
+        self._arrived = []  # where nobody shares a folder nobody asks for them
         step = STEP if pieces or self._ledger.has_counts else 1
         fragments = list(self._outlet.fragments(pieces, touched, step))
         is_early = step == len(fragments) == 1

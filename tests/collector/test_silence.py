@@ -113,6 +113,17 @@ def told(machine: Sidecar, second: int) -> int:
     return next(b.hosts[0].watermark_ns for b in beats if isinstance(b, Heartbeat))
 
 
+def test_who_has_arrived_is_known_for_a_batch_and_not_kept_where_nobody_asks() -> None:
+    """As over tcp, where there is no folder to look for them in."""
+    machine = sidecar()
+    machine.receive(report(), NOW)
+    machine.receive(report(process=NEXT), NOW)
+    assert machine.take_arrived() == [BLADE, NEXT]
+    machine.receive(report(process="scraper-1@node-1:boot:3:3:cc"), NOW)
+    machine.take_effects()
+    assert machine.take_arrived() == []
+
+
 def test_process_that_has_said_its_last_is_not_late() -> None:
     """It ends, and nothing more is to be heard."""
     machine = sidecar()
