@@ -295,7 +295,8 @@ class Sidecar:
 
     def handle_timer(self, now_ns: int) -> None:
         """Beat; see who has gone silent. O(processes). Steps of the clock do no harm."""
-        if self._tick_ns <= now_ns < self._outlet.next_heartbeat_ns:
+        interval_ns = self._config.heartbeat_interval_ms * MS
+        if now_ns < self._outlet.next_heartbeat_ns <= now_ns + interval_ns:
             return
         if now_ns < self._tick_ns:
             self._leads.survey(self.state.map, now_ns)

@@ -18,6 +18,7 @@ from tests.simulation.steps import (
     Schedule,
     Sleep,
     Start,
+    StepClock,
     Wait,
     Weather,
 )
@@ -303,6 +304,19 @@ REGRESSIONS = {
             Wait(ms=400),
             CrashAggregator(aggregator=0, ms=1500),
             CrashCollector(host=0, when="at rest", ms=50),
+        ),
+    ),
+    "a beat for a follower, ahead of a clock that steps back, is no reason to be silent": Schedule(
+        717571,
+        Layout(hosts=1, aggregators=1, bytes_max=200, idle_ms=500),
+        (
+            Weather(loss=30, duplication=10, delay_ms=100),
+            *[Wait(ms=400), Wait(ms=1000), Wait(ms=1200), Wait(ms=400), Wait(ms=60), Wait(ms=150)],
+            *[Wait(ms=1000), Wait(ms=60), Wait(ms=400), Wait(ms=1200), Wait(ms=150)],
+            CrashAggregator(aggregator=0, ms=50),
+            StepClock(node="collector 0", ms=600_000),
+            Wait(ms=100),
+            StepClock(node="collector 0", ms=-600_000),
         ),
     ),
 }
