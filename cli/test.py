@@ -409,8 +409,8 @@ def _served(address: str | None) -> Generator[Metrics | None]:
 
 def _probe(path: Path) -> None:
     """Whether it can be written; what is there stays."""
-    is_new = not path.exists()
     try:
+        is_new = not path.exists()
         path.open("a").close()
         if is_new:
             path.unlink()

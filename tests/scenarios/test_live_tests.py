@@ -279,6 +279,7 @@ def test_a_file_that_cannot_be_imported_is_said_before_anybody_is_asked(
         (["--recording", "no-such-folder"], "no-such-folder: No such file"),
         (["--connect", "nowhere"], "nowhere"),
         (["--junit", "no-such-folder/x.xml"], "no-such-folder/x.xml: No such file"),
+        (["--junit", "x" * 300], "x: File name too long"),
     ],
 )
 def test_what_is_asked_for_in_a_wrong_way(tmp_path: Path, arguments: list[str], says: str) -> None:
