@@ -14,7 +14,7 @@ from shardlog.cli.options import connect_option, json_option
 from shardlog.cli.output import echo_json, printable
 from shardlog.monitor import connect
 from shardlog.monitor.presence import events, missing, node_remark, remark, states
-from shardlog.monitor.views import age, clock_remark, iso_utc
+from shardlog.monitor.views import age, clock_remark, is_all_heard, iso_utc
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,7 +64,7 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
                 _watch(cluster, expected, of_nodes=of_nodes, as_json=as_json)
             return
         rows, nodes, hosts = cluster.blades(expected), cluster.nodes(), cluster.hosts
-        is_all_heard = all(doubt.status == "lower bound" for doubt in cluster.doubts())
+        doubts = cluster.doubts()
     if as_json:
         echo_json(nodes if of_nodes else rows, one_line=True)
     else:
@@ -72,7 +72,7 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
         for host in hosts:
             if said := clock_remark(host):
                 click.echo(f"{printable(host.host)}: {said}", err=True)
-    absent, untold = missing(rows, expected, is_all_heard=is_all_heard)
+    absent, untold = missing(rows, expected, is_all_heard=is_all_heard(doubts))
     for names, what in ((absent, "not there"), (untold, "may be on a host that is not heard")):
         for name in names:
             click.echo(f"shardlog blades: {printable(name)} is expected and {what}", err=True)

@@ -15,7 +15,7 @@ from shardlog.crdt.path import RESERVED
 from shardlog.crdt.retention import parse_duration
 from shardlog.monitor import connect
 from shardlog.monitor import errors as views
-from shardlog.monitor.views import iso_utc
+from shardlog.monitor.views import is_all_heard, iso_utc
 
 if TYPE_CHECKING:
     from shardlog.monitor import Cluster
@@ -26,7 +26,6 @@ HEAD = ("", "status", "count", "total", "hosts", "first", "last")
 NUMBERS = ("count", "total", "hosts")
 INDENT = " " * 4
 GROUPS_SHOWN = 100
-EXIT_CANNOT_TELL = 3
 SLOTS = {"first": "first of its process", "last": "one of the last", "chosen": "by chance"}
 
 
@@ -61,7 +60,7 @@ def errors(group: str | None, since: str, as_markdown: bool, url: str, as_json: 
     if group is not None:
         _show_one(report, group, live, views.since(now_ns, window_ns), as_json=as_json)
         return
-    is_untold = not report["groups"] and any(doubt.status != "lower bound" for doubt in doubts)
+    is_untold = not report["groups"] and not is_all_heard(doubts)
     if as_json:
         groups = [
             {key: value for key, value in each.items() if key != "samples"}
@@ -74,7 +73,7 @@ def errors(group: str | None, since: str, as_markdown: bool, url: str, as_json: 
     else:
         _print_groups(report, "no errors are known" if is_untold else "no errors")
     if is_untold:
-        sys.exit(EXIT_CANNOT_TELL)
+        sys.exit(3)
 
 
 def _tree(cluster: Cluster, what: str) -> dict[Any, Any]:

@@ -82,6 +82,15 @@ def doubts(
     return sorted(found, key=lambda doubt: _WORST_FIRST.index(doubt.status))
 
 
+def is_all_heard(doubts: Iterable[Doubt]) -> bool:
+    """Whether nothing is on its way, or with somebody who is not heard: it may yet be lost. O(n).
+
+    >>> is_all_heard([Doubt("lower bound", "node-2", "node-2: its store was lost")])
+    True
+    """
+    return all(doubt.status == "lower bound" for doubt in doubts)
+
+
 def total_report(pattern: str, value: int | float, doubts: Iterable[Doubt]) -> TotalReport:
     """A total with its status, by what may be missing, the worst first. O(doubts).
 
