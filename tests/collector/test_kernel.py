@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 
+KERNELS = ("anon_inode:[pidfd]", "/sys/fs/cgroup")
+
 CHILD = "import os, signal, sys; os.write(1, b'x'); os.read(0, 1); "
 
 
@@ -138,7 +140,7 @@ def test_number_that_is_not_known_is_not_met() -> None:
 def test_descriptors_are_bounded_and_all_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound the oldest is let go."""
     monkeypatch.setattr(kernel_module, "PROCESSES_MAX", 2)
-    before = descriptors()
+    before = descriptors(*KERNELS)
     kernel = Kernel()
     for process in ("a", "b", "c"):
         kernel.meet(process, os.getpid())
@@ -146,12 +148,12 @@ def test_descriptors_are_bounded_and_all_closed(monkeypatch: pytest.MonkeyPatch)
     kernel.part("b")
     kernel.part("b")
     kernel.close()
-    assert descriptors() == before
+    assert descriptors(*KERNELS) == before
 
 
 def test_process_whose_cgroup_can_not_be_read_is_met_all_the_same() -> None:
     """How it ended is known; and asking in vain leaves no descriptor open."""
-    before = descriptors()
+    before = descriptors(*KERNELS)
     kernel = Kernel()
     with child("sys.exit(3)") as started:
         with descriptors_left(1):  # which the process takes
@@ -160,4 +162,4 @@ def test_process_whose_cgroup_can_not_be_read_is_met_all_the_same() -> None:
         go_on(started)
         assert ended(kernel) == [("p", Exit(3))]
     kernel.close()
-    assert descriptors() == before
+    assert descriptors(*KERNELS) == before

@@ -184,7 +184,7 @@ def test_the_acknowledgement_is_written_into_the_file_of_a_process(tmp_path: Pat
 def test_descriptors_are_bounded(tmp_path: Path) -> None:
     """Thousands of processes do not take thousands of descriptors."""
     folder = LifeFolder(str(tmp_path))
-    before = descriptors()
+    before = descriptors(str(tmp_path))
     names = [f"blade@node:boot:{n}:1:aa" for n in range(2000)]
     for process in names:
         (tmp_path / f"{life_name(process)}.life").write_bytes(life_bytes(process))
@@ -192,9 +192,9 @@ def test_descriptors_are_bounded(tmp_path: Path) -> None:
     assert (len(seen), bad) == (2000, [])
     for process in names:
         folder.acknowledge(process, 3)
-        assert descriptors() - before <= 256
+        assert descriptors(str(tmp_path)) - before <= 256
     folder.close()
-    assert descriptors() == before
+    assert descriptors(str(tmp_path)) == before
 
 
 def test_a_file_that_came_in_the_place_of_another_is_opened_anew(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from shardlog.crdt.process_id import blade_of
 from shardlog.crdt.wire import codec
 from shardlog.crdt.wire.schema import FRAME_BYTES_MAX
 from shardlog.handler.life import Life
+from tests.descriptors import descriptors
 from tests.handler.receiver import Receiver
 from tests.helpers import WAIT_S, eventually
 
@@ -301,9 +301,8 @@ def test_file_that_cannot_be_held_is_not_left_behind(
         raise OSError("no locks here")
 
     monkeypatch.setattr(fcntl, "lockf", refuse)
-    descriptors = os.listdir("/proc/self/fd")  # noqa: PTH208
     with pytest.raises(OSError, match="no locks here"):
         Life(str(tmp_path), "p")
 
     assert [*tmp_path.iterdir()] == []
-    assert len(os.listdir("/proc/self/fd")) == len(descriptors)  # noqa: PTH208
+    assert descriptors(str(tmp_path)) == 0
