@@ -179,11 +179,14 @@ class Node:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        glance = self._glance
-        child = glance.world.child(self._cell, name)
-        if name in SUMMARY and not glance.is_there(child) and (found := _observed(self)):
-            return sum(found.values()) if name == "count" else quantiles(found, [SUMMARY[name]])[0]
-        return glance.see(child)
+        glance, cell = self._glance, self._cell
+        if name in SUMMARY:
+            child = (cell.below or {}).get(name)
+            is_key = child is not None and glance.is_there(child)
+            if not is_key and (found := _observed(self)):
+                number = sum(found.values())
+                return number if name == "count" else quantiles(found, [SUMMARY[name]])[0]
+        return glance.see(glance.world.child(cell, name))
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, Node):

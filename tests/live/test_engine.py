@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shardlog.crdt.delta import COUNTER, ERASED, REGISTER
+from shardlog.crdt.delta import COUNTER, ERASED, FORGOTTEN, REGISTER
 from shardlog.crdt.path import RESERVED, path_text
 from shardlog.crdt.replication.messages import LANES, Changes, Heartbeat, HostStatus, Row
+from shardlog.crdt.sketch import bucket
 from shardlog.monitor.feed import Doubt, Heard, Moved, Whole
 from shardlog.monitor.live.declared import Test
 from shardlog.monitor.live.explain import explain
@@ -831,6 +832,22 @@ def test_explaining_leaves_no_places_behind() -> None:
     places = len([*run.engine.world.cells()])
     run.explanation("soon", "intents/1")
     assert len([*run.engine.world.cells()]) == places
+
+
+def test_asking_for_a_quantile_leaves_no_places_behind() -> None:
+    """It is asked for like a key, and is none."""
+
+    def quick(i: Any, live: Any) -> Any:
+        return always(lambda: i.time.p99 < 1000, at="arrival")
+
+    run = Run(("intents/*", quick)).begin()
+    for n in range(5):
+        run.count(n + 1, f"intents/{n}/time/~{bucket(70)}", 3)
+        assert run.verdict("quick") is Verdict.HOLDING
+    for n in range(5):
+        gone = Row(f"intents/{n}/time/~{bucket(70)}", FORGOTTEN, None, ns(9), -1)
+        run.happens(Moved(ns(9), Changes([], [gone])))
+    assert [cell.path for cell in run.engine.world.cells()] == [""]
 
 
 def test_looking_for_an_earlier_verdict_leaves_no_places_behind() -> None:
