@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from shardlog.crdt.path import RESERVED, is_within
@@ -58,6 +59,7 @@ from shardlog.monitor.live.instance import (
     two_digits,
 )
 from shardlog.monitor.live.properties import Ladder, Property
+from shardlog.monitor.live.timers import Timers
 from shardlog.monitor.live.verdict import Verdict
 from shardlog.monitor.live.view import Glance, Live, Node
 from shardlog.monitor.live.world import Cell, World
@@ -107,8 +109,8 @@ class Engine:
         for group in self.groups.values():
             self._by_depth.setdefault(len(group.test.parts), []).append(group)
         self._order = count()
-        self._timers: list[tuple[int, int, Instance]] = []
-        self._cut_timers: list[tuple[int, int, Instance]] = []
+        self._timers = Timers(attrgetter("due_ns"))
+        self._cut_timers = Timers(attrgetter("cut_due_ns"))
         self._later: list[tuple[int, int, Instance]] = []
         """Who is to be judged at the cut at which stamp."""
         self._past: list[tuple[int, int, Cell[Instance]]] = []
@@ -139,20 +141,14 @@ class Engine:
 
     def handle_timer(self, now_ns: int) -> None:
         """Judge those whose time is there, each as of its own time. O(them x log n)."""
-        timers = self._timers
-        while timers and timers[0][0] <= now_ns:
-            due_ns, _, instance = heapq.heappop(timers)
-            if instance.due_ns == due_ns:
-                self.now_ns = max(self.now_ns, due_ns)
-                self._judge(instance)
+        while (instance := self._timers.take(now_ns)) is not None:
+            self.now_ns = max(self.now_ns, instance.due_ns or 0)
+            self._judge(instance)
         self.now_ns = max(self.now_ns, now_ns)
 
     def next_timer_ns(self) -> int | None:
         """When `handle_timer` has something to do, None if never."""
-        timers = self._timers
-        while timers and timers[0][2].due_ns != timers[0][0]:
-            heapq.heappop(timers)
-        return timers[0][0] if timers else None
+        return self._timers.first_ns()
 
     def take_effects(self) -> list[Transition]:
         """Which properties have got other verdicts, in order."""
@@ -357,7 +353,7 @@ class Engine:
         if due_ns != instance.due_ns:
             instance.due_ns = due_ns
             if due_ns is not None:
-                heapq.heappush(self._timers, (due_ns, next(self._order), instance))
+                self._timers.add(due_ns, instance)
         if waits:
             self._waiting[instance] = None
         elif self._waiting:
@@ -392,7 +388,7 @@ class Engine:
         if due_ns != instance.cut_due_ns:
             instance.cut_due_ns = due_ns
             if due_ns is not None:
-                heapq.heappush(self._cut_timers, (due_ns, next(self._order), instance))
+                self._cut_timers.add(due_ns, instance)
         self._tell(instance)
 
     def _asking(self, instance: Instance) -> Asking:
@@ -428,19 +424,16 @@ class Engine:
             return
         later, timers = self._later, self._cut_timers
         while True:
-            at_ns = min(
-                later[0][0] if later else cut_ns + 1, timers[0][0] if timers else cut_ns + 1
-            )
+            first_ns = timers.first_ns()
+            at_ns = min(later[0][0] if later else cut_ns + 1, first_ns or cut_ns + 1)
             if at_ns > cut_ns:
                 break
             self.cut_ns = max(self.cut_ns, at_ns)
             concerned: dict[Instance, None] = {}
             while later and later[0][0] <= at_ns:
                 concerned[heapq.heappop(later)[2]] = None
-            while timers and timers[0][0] <= at_ns:
-                due_ns, _, instance = heapq.heappop(timers)
-                if instance.cut_due_ns == due_ns:
-                    concerned[instance] = None
+            while (instance := timers.take(at_ns)) is not None:
+                concerned[instance] = None
             for instance in concerned:
                 self._judge_at_cut(instance, at_ns)
         self.cut_ns = cut_ns
@@ -452,8 +445,8 @@ class Engine:
             for asked in heapq.heappop(self._later)[2].asked:
                 if asked.timeline == "cut":
                     asked.miss()
-        while self._cut_timers and self._cut_timers[0][0] <= until_ns:
-            heapq.heappop(self._cut_timers)[2].cut_due_ns = None
+        while (instance := self._cut_timers.take(until_ns)) is not None:
+            instance.cut_due_ns = None
         self._forget_past(until_ns)
 
     def _forget_past(self, kept_ns: int) -> None:
