@@ -7,6 +7,7 @@ import platform
 import socket
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -214,7 +215,11 @@ def _heard(url: str, heartbeat: Heartbeat | None, blades: list[Blade]) -> Iterat
     for host in heartbeat.hosts:
         if remark := clock_remark(host):
             yield Finding(f"host {printable(host.host)}", "wrong", remark)
-    live = {host.host for host in heartbeat.hosts if host.status == "live"}
+    live = Counter(host.host for host in heartbeat.hosts if host.status == "live")
+    for name, times in live.items():
+        if times > 1:
+            says = f"{times} live collectors are called so; give each host its own name (--host)"
+            yield Finding(f"host {printable(name)}", "wrong", says)
     for doubt in doubts(url, heartbeat, is_whole=True, stale_since_ns=None):
         subject = f"host {printable(doubt.host)}" if doubt.host else "monitors"
         status: Literal["settling", "wrong"] = "settling" if doubt.status == "settling" else "wrong"

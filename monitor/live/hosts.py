@@ -15,8 +15,11 @@ what its host had told by then is all that counts, for as long as lateness is.
 A live host may yet not tell all, as one of its processes is stopped, or hangs: that keeps the cut
 back for everybody. Some lag is usual; whoever is judged at the cut has no evidence beyond that.
 
+A host may have several stores: a new one where the old one is gone, or those of two machines that
+are called alike. It is live if one of them is, and has told what all live ones have.
+
 Known anomalies. Blades that are named are found by presence, so one that was never there concerns
-no host.
+no host. Of two machines that are called alike it goes unnoticed if one is not heard any more.
 """
 
 from __future__ import annotations
@@ -71,6 +74,8 @@ class Hosts:
         self.low: dict[str, tuple[str, int]] = {}
         """Why which host's counts are too low, and since when that is heard; "": all."""
         self._settling_ns = 0
+        self._stores: dict[str, HostStatus] = {}
+        """All that are not replaced, by replica: `known` is what these come to."""
         self._began: dict[str, tuple[int, int]] = {}
         """Of those that began not long ago: when, and up to when all was told in the run before."""
         self._world = world
@@ -80,11 +85,13 @@ class Hosts:
     def hear(self, heartbeat: Heartbeat) -> bool:
         """Take in a heartbeat; whether anything may be blind now, or no more. O(hosts)."""
         before = (self.is_doubtful, self.settling, self.low, self.bad, self.no_cut)
-        self.known = {
-            host.host: self._believed(host, heartbeat.at_ns)
+        self._stores = {
+            host.replica: self._believed(host, heartbeat.at_ns)
             for host in heartbeat.hosts
             if host.status != "replaced"
         }
+        self._began = {name: said for name, said in self._began.items() if name in self._stores}
+        self.known = _as_one(self._stores.values())
         self.bad = {n: _why_bad(host) for n, host in self.known.items() if host.status != "live"}
         live = self._live()
         self.told_ns = 0 if self.bad else min((host.watermark_ns for host in live), default=0)
@@ -94,13 +101,13 @@ class Hosts:
 
     def _believed(self, host: HostStatus, at_ns: int) -> HostStatus:
         """A host as far as it is to be believed that it has told all."""
-        before = self.known.get(host.host)
+        before = self._stores.get(host.replica) or self.known.get(host.host)
         if before is not None and before.run != host.run:
             self.began_ns = at_ns
-            self._began[host.host] = at_ns, before.watermark_ns
-        began_ns, told_ns = self._began.get(host.host, (0, 0))
+            self._began[host.replica] = at_ns, before.watermark_ns
+        began_ns, told_ns = self._began.get(host.replica, (0, 0))
         if at_ns >= began_ns + self._lateness_ns:
-            self._began.pop(host.host, None)
+            self._began.pop(host.replica, None)
             return host
         return replace(host, watermark_ns=min(host.watermark_ns, told_ns))
 
@@ -136,7 +143,7 @@ class Hosts:
             since = iso_utc(self._settling_ns)
             self.settling = f"the aggregator is settling since {since}: {heartbeat.settling}"
         low: dict[str, tuple[str, int]] = {}
-        hosts = ((host.host, host.lower_bound) for host in self.known.values())
+        hosts = ((host.host, host.lower_bound) for host in self._stores.values())
         for name, why in (("", heartbeat.lower_bound), *hosts):
             if why:
                 said, since_ns = self.low.get(name, ("", at_ns))
@@ -170,7 +177,8 @@ class Hosts:
             names[host_of(cell.version.writer)] = None
         elif not self._add_hosts_of_path(cell, names):
             return bool(self.settling or self.bad or self._began)
-        return bool(self.settling) or any(n in self.bad or n in self._began for n in names)
+        began = {self._stores[replica].host for replica in self._began}
+        return bool(self.settling) or any(n in self.bad or n in began for n in names)
 
     def why_low(self, instance: Instance, cells: Iterable[Cell[Instance]]) -> str:
         """Why a counter among places may be too low for an instance, "" if none is. O(cells)."""
@@ -218,7 +226,7 @@ class Hosts:
         return min((h.watermark_ns if h.status == "live" else 0 for h in hosts), default=0)
 
     def _live(self) -> list[HostStatus]:
-        return [host for host in self.known.values() if host.status == "live"]
+        return [host for host in self._stores.values() if host.status == "live"]
 
     def _inhabited(self) -> list[str]:
         """The hosts that may yet say something: not those of which all processes have ended."""
@@ -285,6 +293,21 @@ def is_below(cell: Cell[Instance], other: Cell[Instance]) -> bool:
     while place is not None and place is not other:
         place = place.above
     return place is other
+
+
+def _as_one(stores: Iterable[HostStatus]) -> dict[str, HostStatus]:
+    """By host: of its live stores the one that has told the least, else what was heard last."""
+    hosts: dict[str, HostStatus] = {}
+    for store in stores:
+        other = hosts.get(store.host)
+        if other is None or _rank(store) > _rank(other):
+            hosts[store.host] = store
+    return hosts
+
+
+def _rank(store: HostStatus) -> tuple[bool, int]:
+    is_live = store.status == "live"
+    return is_live, -store.watermark_ns if is_live else store.since_ns
 
 
 def _why_bad(host: HostStatus) -> str:

@@ -553,6 +553,49 @@ def test_a_test_that_begins_while_the_cut_stands_still_is_blind() -> None:
     assert run.hear(22).hear(23).verdict("few") is Verdict.FAIL
 
 
+def heard_both(at_s: float, *stores: HostStatus, order: int) -> Heard:
+    """A heartbeat of these stores, in this order or the other."""
+    said = Heartbeat("a", "e", ns(at_s), 1000, [0] * LANES, [*stores][::order], {})
+    return Heard(ns(at_s), said)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_live_stores_of_one_name_have_told_what_both_have(order: int) -> None:
+    """Two machines are called alike: what one has yet to tell is waited for, and nothing fails."""
+
+    def none_too_many(live: Any) -> Any:
+        return always(lambda: live.got <= live.sent)
+
+    run = Run(("", none_too_many)).begin().write(0, "got", 0).write(0, "sent", 0)
+    for second in range(1, 4):
+        run.happens(live_pair(second, second, order=order))
+    run.write(3.5, "got", 1, stamp_s=3.4)
+    run.happens(live_pair(4, 3, order=order)).happens(live_pair(5, 3, order=order))
+    assert run.verdict("none_too_many") is Verdict.HOLDING
+    run.write(5.5, "sent", 1, stamp_s=3.3).happens(live_pair(7, 6, order=order))
+    assert run.verdict("none_too_many") is Verdict.HOLDING
+    run.happens(live_pair(8, 7, order=order, apart_s=20))
+    assert run.condition("none_too_many").message.endswith("are 20 s apart")
+
+
+def live_pair(at_s: float, told_s: float, *, order: int, apart_s: int = 0) -> Heard:
+    """Two stores of node-1 are live: one has told all up to now, the other up to then."""
+    first = HostStatus("node-1", "one", "live", 0, ns(at_s))
+    second = HostStatus("node-1", "two", "live", 0, ns(told_s), offset_ns=apart_s * SECOND)
+    return heard_both(at_s, first, second, order=order)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_host_that_goes_on_with_another_store_is_heard(order: int) -> None:
+    """Its old one is stale for good: that makes nobody blind."""
+    run = Run(("intents/*", done)).begin().write(1, "intents/1/host", "a")
+    old = HostStatus("node-1", "old", "stale", ns(1), ns(1))
+    for second in range(2, 50):
+        new = HostStatus("node-1", "new", "live", 0, ns(second))
+        run.happens(heard_both(second, old, new, order=order)).pass_time(second + 0.5)
+    assert run.verdict("done") is Verdict.FAIL
+
+
 def no_more_than_sent(live: Any) -> Any:
     """All of it is counters."""
     yield always(lambda: total_of(live, "i/*/received") <= total_of(live, "i/*/sent"), at="arrival")

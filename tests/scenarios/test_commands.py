@@ -657,6 +657,17 @@ def test_check_tells_a_replaced_store_from_a_silent_host(server: Server) -> None
     assert findings["host node-1"][1].endswith("a collector with another store has taken its place")
 
 
+def test_check_names_hosts_that_are_called_alike(server: Server) -> None:
+    """As cloned machines are: what is said of one is taken for the other's."""
+    server.hosts = [*server.hosts, HostStatus("node-1", "replica-2", "live", 0, 0)]
+    code, findings = check("--connect", server.url)
+
+    assert (code, findings["host node-1"]) == (
+        1,
+        ("wrong", "2 live collectors are called so; give each host its own name (--host)"),
+    )
+
+
 def test_check_cannot_tell_while_something_is_on_the_way(server: Server) -> None:
     """Exit 3: nothing is wrong as far as it is known."""
     server.settling = "it was started just now"
