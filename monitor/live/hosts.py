@@ -170,6 +170,14 @@ class Hosts:
             return self.bad[bad[0]]
         return self.why_low(instance, instance.places()) if self.low else ""
 
+    def why_keys_missing(self) -> str:
+        """Why keys may be missing that were said, "" if none is. O(processes), if a host is bad."""
+        if self.settling or not self.bad:
+            return self.settling
+        bad = [self.bad[name] for name in self._inhabited() if name in self.bad]
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        return bad[0] + more if bad else ""
+
     def is_late(self, cell: Cell[Instance]) -> bool:
         """Whether what shows at a place may have come about before its stamp, unheard. O(hosts)."""
         names: dict[str, None] = {}

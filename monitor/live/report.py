@@ -56,7 +56,7 @@ class TestReport(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All tests, the worst first. `judged_ns`: up to when; `doubt`: why that may not be all."""
+    """All tests, the worst first. `judged_ns`: up to when; `doubt`: why keys may be missing."""
 
     verdict: Verdict
     judged_ns: int
@@ -76,7 +76,7 @@ def report(
     tests = [_test(engine, group, explained_max, listed_max) for group in groups]
     tests.sort(key=lambda test: -test.verdict)
     verdict = roll_up(test.verdict for test in tests)
-    doubt = engine.doubt or engine.hosts.settling
+    doubt = engine.doubt or engine.hosts.why_keys_missing()
     return Report(verdict, engine.now_ns, engine.cut_ns, doubt, tuple(tests))
 
 
@@ -88,11 +88,11 @@ def unexplained(engine: Engine) -> Report:
 def is_settled(engine: Engine) -> bool:
     """Whether all that there is has a verdict that stays, or holds, and each test has something.
 
-    O(1) while something is pending, O(open instances) else.
+    O(1) while something is pending, O(open instances) else; and O(processes) if a host is not live.
     """
-    if engine.doubt or engine.hosts.settling:
+    if engine.doubt or not all(group.is_settled() for group in engine.groups.values()):
         return False
-    return all(group.is_settled() for group in engine.groups.values())
+    return not engine.hosts.why_keys_missing()
 
 
 def exit_code(verdict: Verdict) -> int:

@@ -51,6 +51,27 @@ def test_of_what_has_failed_and_is_gone_so_much_is_kept_and_all_is_counted() -> 
     assert len(test.instances) == KEPT_MAX
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_run_is_in_doubt_while_a_host_is_not_heard_that_may_say_more(is_over: bool) -> None:
+    """What was told there is not known, and judged by nobody; unless all there had ended."""
+    run = Run(("intents/*", done)).begin().write(1, "intents/1/done", True)
+    for blade in ("spotter-1", "spotter-2"):
+        process = f"shardlog/presence/{blade}/p"
+        run.write(1, f"{process}/host", "node-2", by="spotter-1")
+        run.write(1, f"{process}/status", "bye" if is_over else "up", by="spotter-1")
+    run.hear(2)
+    assert (report(run.engine).doubt, is_settled(run.engine)) == ("", True)
+    run.hear(3600, node_2="stale")
+    why = "" if is_over else "node-2 has not been heard since 1970-01-01T00:00:00.000000Z"
+    assert (report(run.engine).doubt, is_settled(run.engine)) == (why, is_over)
+    run.hear(3601, node_1="syncing", node_2="stale")
+    doubt = report(run.engine).doubt
+    assert doubt.startswith("node-1: its snapshot is on the way")
+    assert doubt.endswith(" (and 1 more)") is not is_over
+    run.hear(3602)
+    assert (report(run.engine).doubt, is_settled(run.engine)) == ("", True)
+
+
 @pytest.mark.parametrize("value", [True, False])
 def test_a_run_is_settled_also_when_all_is_gone_that_it_was_about(value: bool) -> None:
     """There was something, and nothing is open; before that, nothing was there to judge."""
