@@ -17,7 +17,7 @@ from rich.live import Live
 from shardlog.cli.console import PipedConsole
 from shardlog.cli.options import connect_option, json_option
 from shardlog.cli.output import echo_json, printable
-from shardlog.cli.verdicts import Seen, Told, final, overall, view
+from shardlog.cli.verdicts import Seen, Told, final, view
 from shardlog.collector.service import stop_requests
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.retention import parse_duration
@@ -30,7 +30,7 @@ from shardlog.monitor.live.metrics import Metrics
 from shardlog.monitor.live.outlet import Outlet
 from shardlog.monitor.live.publish import Publisher, left_bad
 from shardlog.monitor.live.recording import Recorder, read
-from shardlog.monitor.live.report import exit_code, is_settled, report, unexplained
+from shardlog.monitor.live.report import exit_code, is_settled, overall, report, unexplained
 from shardlog.monitor.live.session import Followed, Kept, Recorded, Session, Stuck
 from shardlog.monitor.views import iso_utc
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shardlog.cli.output import printable
+from shardlog.monitor.live.report import overall
 from shardlog.monitor.live.verdict import Verdict, roll_up
 from shardlog.monitor.views import iso_utc
 
@@ -67,11 +68,6 @@ class Seen(NamedTuple):
     report: Report
     hosts: tuple[tuple[str, str], ...]
     now_ns: int
-
-
-def overall(report: Report) -> Verdict:
-    """The verdict of a run: blind at best while what shows is in doubt, whatever has passed."""
-    return roll_up([report.verdict, *([Verdict.BLIND] if report.doubt else [])])
 
 
 class Told:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict
 
+from shardlog.monitor.live.report import overall
 from shardlog.monitor.views import iso_utc
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ class TransitionDocument(TypedDict):
 def report_document(report: Report) -> ReportDocument:
     """All that is said. O(its size)."""
     return {
-        "verdict": str(report.verdict),
+        "verdict": str(overall(report)),
         "judged": iso_utc(report.judged_ns),
         "cut": iso_utc(report.cut_ns),
         "doubt": report.doubt,
-        "tests": [_test(test) for test in report.tests],
+        "tests": [_test(report, test) for test in report.tests],
     }
 
 
@@ -105,11 +106,11 @@ def transition_document(transition: Transition) -> TransitionDocument:
     }
 
 
-def _test(test: TestReport) -> TestDocument:
+def _test(report: Report, test: TestReport) -> TestDocument:
     return {
         "name": test.name,
         "pattern": test.pattern,
-        "verdict": str(test.verdict),
+        "verdict": str(overall(report, test)),
         "counts": {str(verdict): number for verdict, number in test.counts.items()},
         "took_ms": None
         if test.took_ms is None

@@ -8,8 +8,8 @@ and only those that both know.
     testcase    an instance that has not passed; all that have are one, `12 passed`
     failure     fail; `type` is the reason, the text the explanation
     error       blind, as `type` says: evidence is missing, or the test itself raised
-    skipped     inconclusive: idle, pending, overdue, and a test of which there is no instance;
-                an error if strict
+    skipped     inconclusive: idle, pending, overdue, a test of which there is no instance, and
+                one of keys while the run is in doubt; an error if strict
 
 What holds has passed, for the run is over. The times of instances are how long each was judged,
 that of those that passed how long 99 of 100 of them took; that of a test is the longest.
@@ -23,6 +23,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree
 
+from shardlog.monitor.live.report import overall
 from shardlog.monitor.live.verdict import Verdict
 from shardlog.monitor.views import iso_utc
 
@@ -68,6 +69,9 @@ def sayable(text: str) -> str:
 
 def _suite(report: Report, test: TestReport, number: int, strict: bool) -> Element:
     cases = [*_cases(report, test, strict)]
+    verdict = overall(report, test)
+    if verdict is Verdict.BLIND and not any(case.kind for case in cases):
+        cases.append(_inconclusive(test.name, 0, verdict, report.doubt, "", strict))
     kinds = [case.kind for case in cases]
     suite = ElementTree.Element(
         "testsuite",
@@ -93,7 +97,7 @@ def _suite(report: Report, test: TestReport, number: int, strict: bool) -> Eleme
 
 def _properties(report: Report, test: TestReport) -> dict[str, str]:
     said = {
-        "verdict": str(test.verdict),
+        "verdict": str(overall(report, test)),
         "pattern": test.pattern,
         "judged": iso_utc(report.judged_ns),
         "doubt": report.doubt,

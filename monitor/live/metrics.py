@@ -6,6 +6,7 @@
     shardlog_live_test_time_to_verdict_seconds{test}   how long passes took, a histogram
     shardlog_live_test_slack_seconds{test}             until the next deadline, if there is one
     shardlog_judged_timestamp_seconds                  up to when all this is judged
+    shardlog_judged_in_doubt                           1 while that may not be all there is, else 0
 
 There is no label for keys, of which there is no bound: an alert says which test it is, and the
 report which instance. The histogram can be summed over tests, which quantiles can't; its sum is
@@ -22,6 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shardlog.crdt.errors import ConfigError
+from shardlog.monitor.live.report import overall
 from shardlog.monitor.live.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -117,10 +119,16 @@ def families(report: Report) -> Iterator[Metric]:
         "Up to when live tests are judged, in seconds since 1970.",
         value=report.judged_ns / SECOND,
     )
+    doubt = GaugeMetricFamily(
+        "shardlog_judged_in_doubt",
+        "1 while what live tests are about may not be all there is, else 0.",
+        value=float(bool(report.doubt)),
+    )
     for test in report.tests:
+        said = overall(report, test)
         for verdict in Verdict:
             number = test.counts.get(verdict, 0)
-            state.add_metric([test.name, str(verdict)], float(verdict is test.verdict))
+            state.add_metric([test.name, str(verdict)], float(verdict is said))
             instances.add_metric([test.name, str(verdict)], number)
             if verdict.is_final:
                 finals.add_metric([test.name, str(verdict)], number)
@@ -128,7 +136,7 @@ def families(report: Report) -> Iterator[Metric]:
         took.add_metric([test.name], buckets, sum_s)
         if test.due_ns is not None:
             slack.add_metric([test.name], (test.due_ns - report.judged_ns) / SECOND)
-    yield from (state, instances, finals, took, slack, judged)
+    yield from (state, instances, finals, took, slack, judged, doubt)
 
 
 def _histogram(took_by_ms: dict[int, int]) -> tuple[list[tuple[str, float]], float]:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from shardlog.crdt.path import RESERVED
 from shardlog.handler.words import erase
 from shardlog.monitor.live.instance import Resumed
+from shardlog.monitor.live.report import overall
 from shardlog.monitor.live.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -90,14 +91,14 @@ class Publisher:
         said.update((place, now) for place, now in bad.items() if self._bad.get(place) != now)
         self._bad = bad
         for test in report.tests:
-            if whole := self._whole(test, report.judged_ns):
+            if whole := self._whole(test, overall(report, test), report.judged_ns):
                 said[test.name, WHOLE] = {**said.get((test.name, WHOLE), {}), **whole}
         return [*_shards(said)]
 
-    def _whole(self, test: TestReport, judged_ns: int) -> _Said:
+    def _whole(self, test: TestReport, verdict: Verdict, judged_ns: int) -> _Said:
         """What is to be said of a test as a whole, nothing if that has just been said."""
         counts = {str(verdict): test.counts.get(verdict, 0) for verdict in Verdict}
-        said: _Said = {"verdict": str(test.verdict), "counts": counts}
+        said: _Said = {"verdict": str(verdict), "counts": counts}
         told_ns, told = self._wholes.get(test.name, (0, {}))
         if told == said and judged_ns < told_ns + RESAID_NS:
             return {}

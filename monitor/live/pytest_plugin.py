@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from shardlog.monitor.live.declared import Test
     from shardlog.monitor.live.eager import Eager, Whole
     from shardlog.monitor.live.engine import Engine
-    from shardlog.monitor.live.report import TestReport
+    from shardlog.monitor.live.report import Report, TestReport
     from shardlog.monitor.live.session import Followed, Session
 
 SECOND = 10**9
@@ -98,6 +98,8 @@ class Run:
         self._session: tuple[Session, Followed] | None = None
         self._tests: list[Test] = []
         self._reports: dict[str, TestReport] | None = None
+        self.doubt = ""
+        """Why keys may be missing at the end, "" if none is."""
 
     def begin(self, items: Iterable[pytest.Item]) -> None:
         """Judge what is to be run from now on, and connect if anything needs that.
@@ -145,17 +147,19 @@ class Run:
     def report(self, test: Test) -> TestReport:
         """What is said of a test, once nothing of any is open, or time is up: that is the end."""
         if self._reports is None:
-            from shardlog.monitor.live.report import report
+            from shardlog.monitor.live.report import overall, report
 
             session, source = self.session()
             session.wait_for(self._is_settled, self._for_s)
 
-            def ended(engine: Engine) -> dict[str, TestReport]:
+            def ended(engine: Engine) -> Report:
                 engine.end(max(engine.now_ns, source.now_ns()))
-                told = report(engine, explained_max=EXPLAINED_MAX)
-                return {one.name: one for one in told.tests}
+                return report(engine, explained_max=EXPLAINED_MAX)
 
-            self._reports = session.read(ended)
+            told = session.read(ended)
+            said = [one._replace(verdict=overall(told, one)) for one in told.tests]
+            self._reports = {one.name: one for one in said}
+            self.doubt = told.doubt
         return self._reports[test.name]
 
     def close(self) -> None:
@@ -163,8 +167,9 @@ class Run:
         self._open.close()
 
     def _is_settled(self, engine: Engine) -> bool:
-        groups = [engine.groups[test.name] for test in self._tests]
-        return not engine.doubt and all(group.is_settled() for group in groups)
+        from shardlog.monitor.live.report import is_settled
+
+        return is_settled(engine, [engine.groups[test.name] for test in self._tests])
 
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
@@ -212,7 +217,7 @@ class LiveItem(pytest.Function):
                 else f"never instantiated: nothing matched {pattern!r}"
             )
         if report.verdict not in (Verdict.PASS, Verdict.HOLDING, Verdict.FAIL):
-            raise LiveUnknown(f"inconclusive: {_explained(report)}")
+            raise LiveUnknown(f"inconclusive: {_explained(report, run.doubt)}")
 
     def judge(self) -> None:
         """Fail if it has failed."""
@@ -333,15 +338,17 @@ def _cut(traceback: TracebackType) -> bool:
     return name.partition(".")[0] not in ("_pytest", "pluggy", "shardlog")
 
 
-def _explained(report: TestReport) -> str:
+def _explained(report: TestReport, doubt: str = "") -> str:
     """What is said of a test that has not passed."""
     from shardlog.monitor.live.eager import printable
 
-    lines = [f"{report.name}: {_counts(report)}"]
+    lines = [f"{report.name}: {_counts(report) or 'never instantiated'}"]
     for judged in report.instances[:EXPLAINED_MAX]:
         lines += ["", *map(printable, judged.explanation)]
     if (more := len(report.instances) - EXPLAINED_MAX) > 0:
         lines += ["", f"and {more} more"]
+    if doubt:
+        lines += ["", f"in doubt: {printable(doubt)}"]
     return "\n".join(lines)
 
 

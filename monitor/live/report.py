@@ -1,7 +1,8 @@
 """What an engine says of all its tests at one time: where tables, files and pages start from. Pure.
 
-The verdict of a run is the worst of its tests; as an exit code it is 0 for pass and holding, 1 for
-fail, and 3 where it can't be told: blind, overdue, pending, and what was never reached.
+The verdict of a run is the worst of its tests, and blind at best in doubt: see `overall`. As an
+exit code it is 0 for pass and holding, 1 for fail, and 3 where it can't be told: blind, overdue,
+pending, and what was never reached.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from shardlog.monitor.live.explain import explain, headline, worst
 from shardlog.monitor.live.verdict import Condition, Verdict, roll_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shardlog.monitor.live.engine import Engine
     from shardlog.monitor.live.instance import Group, Instance
 
@@ -44,6 +47,7 @@ class TestReport(NamedTuple):
     name: str
     pattern: str
     verdict: Verdict
+    """Of its instances; of the test, `overall` says it."""
     counts: dict[Verdict, int]
     """How many instances there are of each verdict, the worst first."""
     took_ms: tuple[int, int] | None
@@ -59,6 +63,7 @@ class Report(NamedTuple):
     """All tests, the worst first. `judged_ns`: up to when; `doubt`: why keys may be missing."""
 
     verdict: Verdict
+    """Of all instances; of the run, `overall` says it."""
     judged_ns: int
     cut_ns: int
     doubt: str
@@ -76,8 +81,7 @@ def report(
     tests = [_test(engine, group, explained_max, listed_max) for group in groups]
     tests.sort(key=lambda test: -test.verdict)
     verdict = roll_up(test.verdict for test in tests)
-    doubt = engine.doubt or engine.hosts.why_keys_missing()
-    return Report(verdict, engine.now_ns, engine.cut_ns, doubt, tuple(tests))
+    return Report(verdict, engine.now_ns, engine.cut_ns, _doubt(engine), tuple(tests))
 
 
 def unexplained(engine: Engine) -> Report:
@@ -85,14 +89,28 @@ def unexplained(engine: Engine) -> Report:
     return report(engine, explained_max=0)
 
 
-def is_settled(engine: Engine) -> bool:
+def overall(report: Report, test: TestReport | None = None) -> Verdict:
+    """The verdict of a run, or of a test of it: what all who are told of it are told.
+
+    While keys may be missing a test of keys is blind at best, whatever has passed: of what is not
+    there nobody says so. A test that is run once has its one instance, which does. O(tests).
+    """
+    if test is None:
+        return roll_up(overall(report, test) for test in report.tests)
+    is_blind = bool(report.doubt and test.pattern)
+    return roll_up([test.verdict, *([Verdict.BLIND] if is_blind else [])])
+
+
+def is_settled(engine: Engine, groups: Iterable[Group] | None = None) -> bool:
     """Whether all that there is has a verdict that stays, or holds, and each test has something.
 
-    O(1) while something is pending, O(open instances) else; and O(processes) if a host is not live.
+    Of all tests, or those of these groups. O(1) while something is pending, O(open instances) else,
+    and O(processes) if a host is not live.
     """
-    if engine.doubt or not all(group.is_settled() for group in engine.groups.values()):
+    asked = [*(engine.groups.values() if groups is None else groups)]
+    if not all(group.is_settled() for group in asked):
         return False
-    return not engine.hosts.why_keys_missing()
+    return not any(group.test.parts for group in asked) or not _doubt(engine)
 
 
 def exit_code(verdict: Verdict) -> int:
@@ -124,6 +142,10 @@ def _test(engine: Engine, group: Group, explained_max: int, listed_max: int | No
         min(dues, default=None),
         tuple(_judged(engine, instance, n < explained_max) for n, instance in enumerate(found)),
     )
+
+
+def _doubt(engine: Engine) -> str:
+    return engine.doubt or engine.hosts.why_keys_missing()
 
 
 def _worst_first(instance: Instance) -> tuple[int, int]:

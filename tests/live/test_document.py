@@ -8,6 +8,7 @@ from typing import Any
 from shardlog.monitor.feed import Doubt
 from shardlog.monitor.live import document
 from shardlog.monitor.live.report import report
+from shardlog.monitor.live.verdict import Verdict
 from tests.live.verdicts import judged
 
 
@@ -69,4 +70,12 @@ def test_doubt_is_said() -> None:
     """A report of what may not be all says why."""
     engine = judged()
     engine.receive(Doubt(engine.now_ns, "the link is silent"))
-    assert document.report_document(report(engine))["doubt"] == "the link is silent"
+    said = document.report_document(report(engine))
+    assert said["doubt"] == "the link is silent"
+    assert (said["verdict"], find("there", said)["verdict"]) == ("fail", "pass")
+
+    tests = tuple(
+        test._replace(verdict=Verdict.PASS) for test in report(engine).tests if test.pattern
+    )
+    said = document.report_document(report(engine)._replace(tests=tests))
+    assert {said["verdict"], *(test["verdict"] for test in said["tests"])} == {"blind"}

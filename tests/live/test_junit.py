@@ -72,6 +72,25 @@ def test_strict_calls_what_is_inconclusive_an_error() -> None:
     assert all(strict[name] == said for name, said in usual.items() if name not in inconclusive)
 
 
+@pytest.mark.parametrize(("strict", "kind"), [(False, ("skipped", "")), (True, ("error", "blind"))])
+def test_what_has_passed_in_doubt_is_inconclusive(strict: bool, kind: tuple[str, str]) -> None:
+    """As the exit code says: there may be instances that nobody was told of."""
+    said = reports.report(judged())
+    there, answered = (next(t for t in said.tests if t.name == n) for n in ("there", "answered"))
+    passed = answered._replace(verdict=Verdict.PASS, counts={Verdict.PASS: 12}, instances=())
+    doubtful = said._replace(doubt="the link is silent", tests=(there, answered, passed))
+    text = junit(doubtful, strict=strict)
+
+    SCHEMA.validate(text)
+    found = outcomes(text)
+    assert (found["answered: 12 passed"], found["answered: answered"]) == (("", ""), kind)
+    assert found["there: 1 passed"] == ("", "")
+    assert "there: there" not in found
+    assert text.count("inconclusive: the link is silent") == 1
+    certain = outcomes(junit(said._replace(tests=(passed,)), strict=strict))
+    assert certain == {"answered: 12 passed": ("", "")}
+
+
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_each_verdict_is_valid_alone(verdict: Verdict, strict: bool) -> None:
@@ -79,8 +98,9 @@ def test_each_verdict_is_valid_alone(verdict: Verdict, strict: bool) -> None:
     text = junit(said_of(verdict, "why"), strict=strict)
 
     SCHEMA.validate(text)
+    number = 2 if verdict in (Verdict.PASS, Verdict.HOLDING) else 1  # as the run is in doubt
     for suite in ElementTree.fromstring(text).iter("testsuite"):
-        assert int(suite.get("tests", "")) == len(suite.findall("testcase")) == 1
+        assert int(suite.get("tests", "")) == len(suite.findall("testcase")) == number
         for kind, count in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
             assert int(suite.get(count, "")) == len(suite.findall(f"testcase/{kind}"))
 

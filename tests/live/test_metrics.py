@@ -62,6 +62,7 @@ def test_scrape_says_what_the_report_says(metrics: Metrics) -> None:
         "shardlog_live_test_time_to_verdict_seconds": "histogram",
         "shardlog_live_test_slack_seconds": "gauge",
         "shardlog_judged_timestamp_seconds": "gauge",
+        "shardlog_judged_in_doubt": "gauge",
     }
     for verdict in Verdict:
         state = samples[of("live_test_state", test="answered", state=str(verdict))]
@@ -82,6 +83,26 @@ def test_scrape_says_what_the_report_says(metrics: Metrics) -> None:
     assert samples[of("live_test_slack_seconds", test="answered")] == 1.5
     assert of("live_test_slack_seconds", test="there") not in samples
     assert samples[of("judged_timestamp_seconds")] == START / 10**9 + 30
+    assert samples[of("judged_in_doubt")] == 0
+
+
+def test_in_doubt_nothing_has_passed_of_which_there_may_be_more(metrics: Metrics) -> None:
+    """A test of keys is blind at best; what is there once says itself what it lacks."""
+    tests = tuple(
+        reports.TestReport(name, pattern, Verdict.PASS, {Verdict.PASS: 1}, None, {}, None, ())
+        for name, pattern in (("each", "jobs/*"), ("once", ""))
+    )
+    metrics.report = reports.Report(Verdict.PASS, START, START, "the link is silent", tests)
+    _, samples = scrape(metrics)
+
+    assert samples[of("judged_in_doubt")] == 1
+    states = {
+        (name, str(verdict)): samples[of("live_test_state", test=name, state=str(verdict))]
+        for name in ("each", "once")
+        for verdict in Verdict
+    }
+    assert {key for key, value in states.items() if value} == {("each", "blind"), ("once", "pass")}
+    assert samples[of("live_test_verdicts_total", test="each", verdict="pass")] == 1
 
 
 def test_labels_are_of_tests_and_never_of_keys(metrics: Metrics) -> None:

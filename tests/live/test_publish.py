@@ -10,7 +10,7 @@ from shardlog.crdt.path import path_keys, path_text
 from shardlog.crdt.replication.messages import Changes, Row
 from shardlog.handler.shard import ShardReader
 from shardlog.handler.words import erase
-from shardlog.monitor.feed import Moved, Whole
+from shardlog.monitor.feed import Doubt, Moved, Whole
 from shardlog.monitor.live import report as reports
 from shardlog.monitor.live.declared import each, once
 from shardlog.monitor.live.engine import Engine
@@ -171,6 +171,24 @@ def test_a_test_that_is_run_once_is_its_own_whole() -> None:
     merge(state, publish(engine, publisher))
     assert said(state) == {"quiet/": "holding"}
     assert said(state, "message") == said(state, "reason") == said(state, "since") == {}
+
+
+def test_in_doubt_a_test_of_keys_has_not_passed_as_a_whole() -> None:
+    """There may be more of them. What is there once has passed for good, and goes on so."""
+    engine, publisher = Engine([declared(there), declared(answered)]), Publisher()
+    state: dict[tuple[Any, ...], Any] = {}
+    engine.receive(Whole(START, ()))
+    engine.receive(heard(0, 0))
+    engine.receive(moved(1, {"jobs/good/within": 9, "jobs/good/done": True}))
+    merge(state, publish(engine, publisher))
+    assert {*said(state).values()} == {"pass"}
+
+    engine.receive(Doubt(START + 2 * SECOND, "the link is silent"))
+    merge(state, publish(engine, publisher))
+    assert said(state) == {"answered/": "blind", "answered/jobs/good": "pass", "there/": "pass"}
+    engine.receive(Doubt(START + 3 * SECOND, ""))
+    merge(state, publish(engine, publisher))
+    assert {*said(state).values()} == {"pass"}
 
 
 def test_a_new_monitor_goes_on_with_final_verdicts() -> None:

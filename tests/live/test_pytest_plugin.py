@@ -198,28 +198,39 @@ def test_how_long(live):
 
 
 def test_what_is_not_heard_is_unknown_and_no_failure(pytester: pytest.Pytester) -> None:
-    """The collector is killed: nobody can tell any more what its blades did."""
+    """The collector is killed: nobody can tell what its blades did, nor what jobs they have."""
     tests = """
 def test_blind(live, log):
     log(alarm="off")
-    eventually(lambda: live.alarm == "off", within=20)
+    log(jobs={"1": {"state": "done"}})
+    eventually(lambda: live.alarm == "off" and live.jobs, within=20)
     os.kill(COLLECTOR, signal.SIGKILL)
     eventually(lambda: live.alarm == "on", within=6)
 
 @once
 def is_on(live):
     return eventually(lambda: live.alarm == "on", within=6)
+
+@each("jobs/*")
+def is_done(job, live):
+    return eventually(lambda: job.state == "done", within=20)
+
+@once
+def is_off(live):
+    return sometimes(lambda: live.alarm == "off")
 """
     with running() as cluster:
         collector = cluster.collectors["node-1"]
         tests = tests.replace("COLLECTOR", str(collector.process.pid))
         result = run(pytester, cluster, tests, "--shardlog-for", "1s")
         collector.wait()
-    result.assert_outcomes(failed=1, errors=1)
+    result.assert_outcomes(passed=1, failed=1, errors=2)
     result.stdout.fnmatch_lines(
         [
             "inconclusive: is_on: 1 blind",
             "is_on BLIND: node-1 has not been heard since *",
+            "inconclusive: is_done: 1 pass",
+            "in doubt: node-1 has not been heard since *",
             "E *LiveUnknown: eventually live.alarm == * BLIND: node-1 has not been heard since *",
         ]
     )

@@ -12,7 +12,7 @@ from shardlog.monitor.feed import Moved
 from shardlog.monitor.live.engine import KEPT_MAX
 from shardlog.monitor.live.junit import junit
 from shardlog.monitor.live.properties import eventually
-from shardlog.monitor.live.report import is_settled, report
+from shardlog.monitor.live.report import is_settled, overall, report
 from shardlog.monitor.live.verdict import Verdict
 from tests.live.run import WRITERS, Run, ns
 
@@ -70,6 +70,24 @@ def test_a_run_is_in_doubt_while_a_host_is_not_heard_that_may_say_more(is_over: 
     assert doubt.endswith(" (and 1 more)") is not is_over
     run.hear(3602)
     assert (report(run.engine).doubt, is_settled(run.engine)) == ("", True)
+
+
+def test_a_run_of_what_is_there_once_is_in_no_doubt_about_keys() -> None:
+    """Its instance says itself whether evidence is missing; where there are keys it is in doubt."""
+
+    def begun(live: Any) -> Any:
+        return eventually(lambda: live.intents, within=5)
+
+    run = Run(("", begun), ("intents/*", done)).begin().write(1, "intents/1/done", True)
+    whole, of_keys = (run.engine.groups[name] for name in ("begun", "done"))
+    run.hear(2, node_2="stale")
+    assert is_settled(run.engine, [whole])
+    assert not is_settled(run.engine, [of_keys])
+    assert not is_settled(run.engine)
+    said = report(run.engine)
+    verdicts = {test.name: overall(said, test) for test in said.tests}
+    assert verdicts == {"begun": Verdict.PASS, "done": Verdict.BLIND}
+    assert (said.verdict, overall(said)) == (Verdict.PASS, Verdict.BLIND)
 
 
 @pytest.mark.parametrize("value", [True, False])

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from shardlog.cli.verdicts import MARKS, Seen, Told, final, overall, view
+from shardlog.cli.verdicts import MARKS, Seen, Told, final, view
 from shardlog.monitor.feed import Doubt
 from shardlog.monitor.live import always, each, eventually, once
 from shardlog.monitor.live.declared import MARK, Test
 from shardlog.monitor.live.engine import Engine
-from shardlog.monitor.live.report import report
+from shardlog.monitor.live.report import overall, report
 from shardlog.monitor.live.verdict import Verdict
 from tests.live.events import heard, moved, whole
 
