@@ -129,7 +129,9 @@ def report(errors: Mapping[Any, Any], hosts: int, now_ns: int, window_ns: int) -
     )
     since_ns = since(now_ns, window_ns)
     names = [
-        str(name) for name, said in errors.items() if name != COLLAPSED and isinstance(said, dict)
+        name
+        for name, said in errors.items()
+        if isinstance(name, str) and name != COLLAPSED and isinstance(said, dict)
     ]
     digits = _digits([name for name in names if name != OVERFLOW])
     groups = [_group(name, _dict(errors, name), times, since_ns, now_ns, digits) for name in names]

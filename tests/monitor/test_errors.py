@@ -206,9 +206,16 @@ def test_markdown_is_one_line_a_group() -> None:
     assert text.splitlines()[-1] == "2 errors were in groups that are kept no more."
 
 
+def test_only_a_text_names_a_group() -> None:
+    """As fingerprints do: an int that looks like one is not told from it, and is no group."""
+    tree: dict[Any, Any] = {42: said((0, 1, "1")), "42": said((0, 1, "1"))}
+
+    assert [group["id"] for group in report(tree, 1, NOW, HOUR)["groups"]] == ["E42"]
+
+
 KEYS = st.sampled_from(
     ["4c1634f49fd1", "~", "overflow", "about", "count", "hours", "recent", "last", "samples",
-     "type", "2025-11-25T09", "2025-11-25T09:30", "node-1", "first-0", 7, ""]
+     "type", "2025-11-25T09", "2025-11-25T09:30", "node-1", "first-0", 7, "7", ""]
 )  # fmt: skip
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
