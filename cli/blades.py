@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -64,11 +64,11 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
                 _watch(cluster, expected, of_nodes=of_nodes, as_json=as_json)
             return
         rows, nodes, hosts = cluster.blades(expected), cluster.nodes(), cluster.hosts
-        doubts = cluster.doubts()
+        doubts, now_ns = cluster.doubts(), cluster.now_ns
     if as_json:
         echo_json(nodes if of_nodes else rows, one_line=True)
     else:
-        _print(_table_of_nodes(nodes) if of_nodes else _table(rows))
+        _print(_table_of_nodes(nodes) if of_nodes else _table(rows, now_ns))
         for host in hosts:
             if said := clock_remark(host):
                 click.echo(f"{printable(host.host)}: {said}", err=True)
@@ -88,7 +88,9 @@ def _watch(cluster: Cluster, expected: tuple[str, ...], *, of_nodes: bool, as_js
         with Live(auto_refresh=False, screen=True) as live:
             while True:
                 rows = cluster.blades(expected)
-                table = _table_of_nodes(cluster.nodes()) if of_nodes else _table(rows)
+                table = (
+                    _table_of_nodes(cluster.nodes()) if of_nodes else _table(rows, cluster.now_ns)
+                )
                 live.update(table, refresh=True)
                 time.sleep(LOOK_SECONDS)
     before: dict[str, str] = {}
@@ -109,11 +111,12 @@ def _echo(event: Event, *, as_json: bool) -> None:
         click.echo(f"{at[:19]}Z  {printable(event.who)}: {printable(was + event.new)}")
 
 
-def _table(rows: list[Blade]) -> Table:
-    now = datetime.now(UTC)
+def _table(rows: list[Blade], now_ns: int) -> Table:
+    """`now_ns`: by the clock of the server, from which those of its hosts may be off."""
     table = _empty("blade", "host", "status", "pid", "version", "age", "heard")
     table.add_column("remark", overflow="fold", min_width=20)
     for row in rows:
+        now = datetime.fromisoformat(iso_utc(now_ns + (row["offset_ns"] or 0)))
         table.add_row(
             _text(row["blade"]),
             _text(row["host"]),

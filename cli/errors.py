@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,12 +47,12 @@ def errors(group: str | None, since: str, as_markdown: bool, url: str, as_json: 
         raise click.BadParameter("errors are counted by time for 144h", param_hint="--since")
     if group is not None and as_markdown:
         raise click.UsageError("--markdown prints all groups, not one")
-    now_ns = time.time_ns()
     with connect(url) as cluster:
         doubts = cluster.doubts()  # before the errors: what a heartbeat vouches for is in them
         said = _tree(cluster, "errors")
         live = _tree(cluster, "live") if group is not None else {}
         hosts = len({row["host"] for row in cluster.blades() if row["host"]})
+        now_ns = cluster.now_ns
     report = views.report(said, hosts, now_ns, window_ns)
     for doubt in doubts:
         click.echo(f"shardlog errors: {doubt.status}: {printable(doubt.reason)}", err=True)

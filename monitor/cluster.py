@@ -176,6 +176,11 @@ class Cluster:
         """
         return self._link.note()
 
+    @property
+    def now_ns(self) -> int:
+        """What time it is by the clock of the server: that of the reader may be off. ns."""
+        return views.served_ns(self.heartbeat, self.stale_since_ns, time.time_ns())
+
     def close(self) -> None:
         """Disconnect, and end all watches; may be repeated. What was read last stays readable."""
         self._close()

@@ -2,8 +2,9 @@
 
 How it lies in the state is said in `shardlog.handler.errors`. All counts there are by tens of
 minutes, for 6 h, and by hours, for 6 days; so the report needs no memory of its own, and a window
-begins where the ten minutes, or the hour, begin that its start is in. Of the status of a group the
-first that holds is meant:
+begins where the ten minutes, or the hour, begin that its start is in. What a clock that is ahead
+counted is in it as well, up to an hour, as a collector takes it. Of the status of a group the first
+that holds is meant:
 
     quiet       none in the window
     new         the first of all in the window
@@ -22,6 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from shardlog.crdt.path import COLLAPSED, OVERFLOW, RESERVED
+from shardlog.crdt.stamp import MAX_SKEW_NS
 from shardlog.monitor.views import iso_utc
 
 if TYPE_CHECKING:
@@ -119,11 +121,12 @@ class _Times(NamedTuple):
 
 def report(errors: Mapping[Any, Any], hosts: int, now_ns: int, window_ns: int) -> Report:
     """The report of what is at ERRORS, in a window that ends now. O(its size log groups)."""
+    newest_ns = now_ns + MAX_SKEW_NS
     times = _Times(
-        {iso_utc(ns)[:13]: ns for ns in range(_floor(now_ns, HOUR), now_ns - HOURS_NS, -HOUR)},
+        {iso_utc(ns)[:13]: ns for ns in range(_floor(newest_ns, HOUR), now_ns - HOURS_NS, -HOUR)},
         {
             iso_utc(ns)[:16]: ns
-            for ns in range(_floor(now_ns, TEN_MINUTES), now_ns - RECENT_NS, -TEN_MINUTES)
+            for ns in range(_floor(newest_ns, TEN_MINUTES), now_ns - RECENT_NS, -TEN_MINUTES)
         },
         window_ns <= RECENT_NS - HOUR,
     )

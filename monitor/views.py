@@ -110,6 +110,21 @@ def total_report(pattern: str, value: int | float, doubts: Iterable[Doubt]) -> T
     return TotalReport(pattern, value, status, "; ".join(reasons), since_ns)
 
 
+def served_ns(heartbeat: Heartbeat | None, stale_since_ns: int | None, now_ns: int) -> int:
+    """What time it is by the clock of the server: that of the reader, `now_ns`, may be off. O(1).
+
+    `stale_since_ns` is when it was heard last, by the reader's clock, if that is too long ago.
+
+    >>> from shardlog.crdt.replication.messages import Heartbeat
+    >>> heartbeat = Heartbeat("a", "e", 500, 1000, [], [], {})
+    >>> served_ns(heartbeat, None, 9), served_ns(heartbeat, 5, 9), served_ns(None, None, 9)
+    (500, 504, 9)
+    """
+    if heartbeat is None:
+        return now_ns
+    return heartbeat.at_ns + (0 if stale_since_ns is None else max(now_ns - stale_since_ns, 0))
+
+
 def clock_remark(host: HostStatus) -> str:
     """What is to be said of a host whose clock is more than 1 s off, "" of others. O(1).
 

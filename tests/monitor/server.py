@@ -42,6 +42,8 @@ class Server:
         self.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0)]
         self.settling = self.lower_bound = self.retention = ""
         self.refused: dict[str, int] = {}
+        self.ahead_ns = 0
+        """How far its clock is ahead of that of the test."""
         self.requests = 0
         self.deltas_to_lose = 0
         self.is_mute = False
@@ -135,7 +137,7 @@ class Server:
 
     def _beat(self, xpub: zmq.Socket[bytes]) -> None:
         beat = self._view.heartbeat(
-            time.time_ns(),
+            time.time_ns() + self.ahead_ns,
             self.hosts,
             self.refused,
             settling=self.settling,

@@ -68,6 +68,8 @@ def only(tree: dict[str, Any], window_ns: int = HOUR) -> Group:
         ([(90 * MINUTE, 10, "1.4"), (2 * MINUTE, 10, "1.4")], "escalating"),
         ([(90 * MINUTE, 100, "1.4"), (2 * MINUTE, 10, "1.4")], "ongoing"),
         ([(5 * HOUR, 100, "1.4"), (2 * MINUTE, 10, "1.4")], "escalating"),
+        ([(-5 * MINUTE, 500, "1.4")], "new"),
+        ([(20 * HOUR, 1, "1.4"), (-HOUR, 1, "1.4")], "ongoing"),
     ],
 )
 def test_status_is_the_first_that_holds(times: list[tuple[int, int, str]], status: str) -> None:
@@ -83,6 +85,14 @@ def test_window_begins_where_what_is_counted_together_begins() -> None:
     assert only(group)["count"] == 14
     assert iso_utc(since(NOW, 24 * HOUR)) == "2025-11-24T09:00:00.000000Z"
     assert only(group, 24 * HOUR)["count"] == only(group)["total"] == 15
+
+
+@pytest.mark.parametrize("window_ns", [HOUR, 24 * HOUR])
+def test_what_is_counted_by_a_clock_that_is_ahead_is_in_the_window(window_ns: int) -> None:
+    """By as much as a collector lets a clock be ahead, an hour."""
+    group = said((-5 * MINUTE, 1, "1"), (-HOUR, 2, "1"), (-3 * HOUR, 4, "1"))
+
+    assert only(group, window_ns)["count"] == 3
 
 
 def test_first_is_as_exact_as_is_known() -> None:

@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 from shardlog.cli.main import main
 from shardlog.crdt.replication.messages import HostStatus
 from shardlog.monitor import connect
+from shardlog.monitor.views import iso_utc
 from tests.helpers import eventually, free_pair
 from tests.monitor.server import Server
 from tests.scenarios.processes import on_terminal
@@ -557,6 +558,26 @@ def test_blades_and_errors_are_read_on_80_columns(server: Server) -> None:
     assert there[2:] == [row, f"{'memory':>67}"]
     assert wrong[1].split() == ["E4c16", "quiet", "0", "123,456", "1/1"]
     assert wrong[2:] == [f"    NotFound: {'m' * 65}…", "    in pages:fetch"]
+
+
+def test_errors_and_blades_go_by_the_clock_of_the_server(server: Server) -> None:
+    """What is now there is not quiet for a reader whose clock is behind, and what was said minutes
+    ago was not said just now; where a collector's clock is off, its own says when that was.
+    """
+    server.ahead_ns = 3 * 3600 * 10**9
+    offset_ns = 600 * 10**9
+    server.hosts = [HostStatus("node-1", "replica-1", "live", 0, 0, offset_ns=offset_ns)]
+    now_ns = time.time_ns() + server.ahead_ns
+    group = "shardlog/errors/4c1634f49fd1"
+    now = iso_utc(now_ns)
+    server.count(f"{group}/hours/{now[:13]}/1.4", 500)
+    server.count(f"{group}/recent/{now[:15]}0", 500)
+    process = "shardlog/presence/scraper-1/scraper-1@node-1:boot:7:1:x"
+    server.write(f"{process}/heard", now_ns + offset_ns - 200 * 10**9, "node-1@replica-1")
+    [found] = json.loads(run("errors", "--json", "--connect", server.url).stdout)["groups"]
+
+    assert (found["status"], found["count"]) == ("new", 500)
+    assert run("blades", "--connect", server.url).stdout.split()[-2:] == ["3", "min"]
 
 
 def test_errors_of_nobody_are_none(server: Server) -> None:
