@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from shardlog.cli.options import connect_option, json_option
-from shardlog.cli.output import echo_json, printable
+from shardlog.cli.output import echo_doubts, echo_json, printable
 from shardlog.monitor import connect
 from shardlog.monitor.presence import events, missing, node_remark, remark, states
-from shardlog.monitor.views import age, clock_remark, is_all_heard, iso_utc
+from shardlog.monitor.views import age, clock_remark, is_all_heard, iso_utc, unheard
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -53,7 +54,8 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
 
     up; busy with a long task that it declared; late, with that task, or without a word for 3 s;
     silent for 10 s, or stopped; bye or lost, with exit code or signal where it is known. How long
-    ago it started is its age; heard is how long ago it was.
+    ago it started is its age; heard is how long ago it was. Where that may be otherwise by now, as
+    a host is not heard, stderr says so.
 
     Exit 1 if a blade that is expected is not there, or is silent; else 3 if one was, or may be, on
     a host that is not heard.
@@ -72,6 +74,7 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
         for host in hosts:
             if said := clock_remark(host):
                 click.echo(f"{printable(host.host)}: {said}", err=True)
+    echo_doubts("blades", unheard(doubts))
     absent, untold = missing(rows, expected, is_all_heard=is_all_heard(doubts))
     for names, what in ((absent, "not there"), (untold, "may be on a host that is not heard")):
         for name in names:
@@ -87,11 +90,7 @@ def _watch(cluster: Cluster, expected: tuple[str, ...], *, of_nodes: bool, as_js
 
         with Live(auto_refresh=False, screen=True) as live:
             while True:
-                rows = cluster.blades(expected)
-                table = (
-                    _table_of_nodes(cluster.nodes()) if of_nodes else _table(rows, cluster.now_ns)
-                )
-                live.update(table, refresh=True)
+                live.update(_screen(cluster, expected, of_nodes=of_nodes), refresh=True)
                 time.sleep(LOOK_SECONDS)
     before: dict[str, str] = {}
     while True:
@@ -100,6 +99,17 @@ def _watch(cluster: Cluster, expected: tuple[str, ...], *, of_nodes: bool, as_js
             _echo(event, as_json=as_json)
         before = now
         time.sleep(LOOK_SECONDS)
+
+
+def _screen(cluster: Cluster, expected: tuple[str, ...], *, of_nodes: bool) -> Group:
+    """The table, below what is not heard: a table that is too long is cut off below."""
+    from rich.console import Group
+    from rich.text import Text
+
+    doubts = unheard(cluster.doubts())  # what only counts lack is no matter here
+    rows = cluster.blades(expected)
+    table = _table_of_nodes(cluster.nodes()) if of_nodes else _table(rows, cluster.now_ns)
+    return Group(*(Text(printable(doubt.reason), "yellow") for doubt in doubts), table)
 
 
 def _echo(event: Event, *, as_json: bool) -> None:

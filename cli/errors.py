@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardlog.cli.options import connect_option, json_option
-from shardlog.cli.output import echo_json, printable
+from shardlog.cli.output import echo_doubts, echo_json, printable
 from shardlog.crdt.path import RESERVED
 from shardlog.crdt.retention import parse_duration
 from shardlog.monitor import connect
@@ -54,8 +54,7 @@ def errors(group: str | None, since: str, as_markdown: bool, url: str, as_json: 
         hosts = len({row["host"] for row in cluster.blades() if row["host"]})
         now_ns = cluster.now_ns
     report = views.report(said, hosts, now_ns, window_ns)
-    for doubt in doubts:
-        click.echo(f"shardlog errors: {doubt.status}: {printable(doubt.reason)}", err=True)
+    echo_doubts("errors", doubts)
     if group is not None:
         _show_one(report, group, live, views.since(now_ns, window_ns), as_json=as_json)
         return

@@ -7,10 +7,11 @@ import sys
 import click
 
 from shardlog.cli.options import connect_option, json_option
-from shardlog.cli.output import echo_json
+from shardlog.cli.output import echo_doubts, echo_json, printable
 from shardlog.crdt.path import ancestors, path_keys, resolve
 from shardlog.monitor import Cluster, connect
 from shardlog.monitor.document import document
+from shardlog.monitor.views import Doubt, unheard
 
 
 @click.command()
@@ -22,26 +23,31 @@ def get(path: str, url: str, as_json: bool) -> None:
 
     PATH is written a/b/c; \/ and \\ stand for / and \ within a key, \i42 is the int key 42, and 42
     the str key or, where there is none, the int. What shardlog itself keeps shows only when asked
-    for: `get shardlog`. Exit 1 if nothing is there, 3 if nobody answers.
+    for: `get shardlog`. Where something may be missing, stderr says why.
+
+    Exit 1 if nothing is there, 3 if nobody answers.
     """
     path_keys(path)  # before anybody is asked: it is wrong, whoever answers
     with connect(url) as cluster:
+        doubts = cluster.doubts()  # before the state: what a heartbeat vouches for is in it
         known = resolve(path, lambda text: path_keys(text) in cluster) if path else ""
         try:
             found = cluster[path_keys(known) if path else ()]
         except KeyError:
-            click.echo(f"shardlog get: nothing is at {path}{_remark(cluster, known)}", err=True)
+            remark = _remark(cluster, known, doubts)
+            click.echo(f"shardlog get: nothing is at {path}{remark}", err=True)
             sys.exit(1)
+    echo_doubts("get", doubts)
     echo_json(document(found), one_line=as_json)
 
 
-def _remark(cluster: Cluster, path: str) -> str:
+def _remark(cluster: Cluster, path: str, doubts: list[Doubt]) -> str:
     """What may be the reason: who does not tell, or up to where the path is right."""
-    hosts = cluster.hosts
-    if not hosts:
-        return "; no host has been heard yet"
-    silent = sum(host.status not in ("live", "replaced") for host in hosts)
-    if silent:
-        return f"; {silent} of {len(hosts)} hosts are not live, see `shardlog check`"
+    untold = unheard(doubts)
+    for doubt in untold:
+        if not doubt.host:
+            return f"; {printable(doubt.reason)}"
+    if untold:
+        return f"; {len(untold)} of {len(cluster.hosts)} hosts are not live, see `shardlog check`"
     there = next((above for above in ancestors(path) if path_keys(above) in cluster), "")
     return f"; {there} is there" if there else ""

@@ -13,7 +13,9 @@ from shardlog.monitor.document import change_document
 from shardlog.monitor.views import iso_utc
 
 if TYPE_CHECKING:
-    from shardlog.monitor import Change
+    from collections.abc import Iterable
+
+    from shardlog.monitor import Change, views
     from shardlog.monitor.feed import Doubt
 
 
@@ -37,6 +39,12 @@ def echo_doubt(command: str, doubt: Doubt) -> None:
     """Say on stderr that what shows is in doubt from here on, or no more."""
     said = printable(doubt.reason) or "what shows is all there again"
     click.echo(f"shardlog {command}: {iso_utc(doubt.at_ns)}: {said}", err=True)
+
+
+def echo_doubts(command: str, doubts: Iterable[views.Doubt]) -> None:
+    """Say on stderr, a line each, what may be missing of what is printed."""
+    for doubt in doubts:
+        click.echo(f"shardlog {command}: {doubt.status}: {printable(doubt.reason)}", err=True)
 
 
 def log_to_stderr(command: str) -> None:

@@ -82,13 +82,18 @@ def doubts(
     return sorted(found, key=lambda doubt: _WORST_FIRST.index(doubt.status))
 
 
+def unheard(doubts: Iterable[Doubt]) -> list[Doubt]:
+    """Those of something that is on its way, or with somebody who is not heard. O(n)."""
+    return [doubt for doubt in doubts if doubt.status != "lower bound"]
+
+
 def is_all_heard(doubts: Iterable[Doubt]) -> bool:
     """Whether nothing is on its way, or with somebody who is not heard: it may yet be lost. O(n).
 
     >>> is_all_heard([Doubt("lower bound", "node-2", "node-2: its store was lost")])
     True
     """
-    return all(doubt.status == "lower bound" for doubt in doubts)
+    return not unheard(doubts)
 
 
 def total_report(pattern: str, value: int | float, doubts: Iterable[Doubt]) -> TotalReport:

@@ -140,8 +140,9 @@ def running(*hosts: str) -> Generator[Cluster]:
             cluster.stop()
 
 
-def on_terminal(columns: int, *arguments: str) -> tuple[int, str]:
-    """Run `shardlog` on a terminal so wide; its exit code, and all that it has written there."""
+@contextlib.contextmanager
+def terminal(columns: int, *arguments: str) -> Generator[tuple[subprocess.Popen[bytes], int]]:
+    """Run `shardlog` on a terminal so wide, for as long as the block; and where that is read."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (30, columns))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
@@ -153,9 +154,19 @@ def on_terminal(columns: int, *arguments: str) -> tuple[int, str]:
         start_new_session=True,
     )
     os.close(theirs)
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def on_terminal(columns: int, *arguments: str) -> tuple[int, str]:
+    """Run `shardlog` on a terminal so wide; its exit code, and all that it has written there."""
     shown = b""
-    with contextlib.suppress(OSError):  # EIO is how a terminal says that it is over
-        while chunk := os.read(ours, 65_536):
-            shown += chunk
-    os.close(ours)
-    return process.wait(WAIT_S), shown.decode()
+    with terminal(columns, *arguments) as (process, screen):
+        with contextlib.suppress(OSError):  # EIO is how a terminal says that it is over
+            while chunk := os.read(screen, 65_536):
+                shown += chunk
+        return process.wait(WAIT_S), shown.decode()

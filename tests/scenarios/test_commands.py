@@ -23,9 +23,9 @@ from shardlog.cli.main import main
 from shardlog.crdt.replication.messages import HostStatus
 from shardlog.monitor import connect
 from shardlog.monitor.views import iso_utc
-from tests.helpers import eventually, free_pair
+from tests.helpers import WAIT_S, eventually, free_pair
 from tests.monitor.server import Server
-from tests.scenarios.processes import on_terminal
+from tests.scenarios.processes import on_terminal, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +128,19 @@ def test_get_says_who_may_have_more(
 
     assert (result.stdout, result.exit_code) == ("", 1)
     assert result.stderr == f"shardlog get: nothing is at intents; {remark}\n"
+
+
+def test_get_says_what_may_be_missing(server: Server) -> None:
+    """As `total` does: what is absent may yet come, and what is there may be old."""
+    server.settling = "it was started just now"
+    server.write("a", 1)
+    found = run("get", "--json", "--connect", server.url)
+    absent = run("get", "b", "--connect", server.url)
+
+    assert (found.stdout, found.exit_code) == ('{"a": 1}\n', 0)
+    assert found.stderr == "shardlog get: settling: it was started just now\n"
+    assert (absent.stdout, absent.exit_code) == ("", 1)
+    assert absent.stderr == "shardlog get: nothing is at b; it was started just now\n"
 
 
 def test_get_finds_the_int_key_where_no_str_key_is(server: Server) -> None:
@@ -395,6 +408,16 @@ def test_watch_ends_quietly_when_its_reader_has_gone(
     assert (watching.returncode, watching.stderr.read()) == (141, "")
 
 
+def test_watch_says_when_nothing_is_heard_any_more(
+    server: Server, watching: subprocess.Popen[str]
+) -> None:
+    """Or else it looks as if nothing changed."""
+    assert watching.stderr is not None
+    server.stop()
+
+    assert f": {server.url} has not been heard since " in watching.stderr.readline()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("get",), ("total", "*"), ("blades",), ("blades", "--json"), ("errors",), ("check",)],
@@ -463,6 +486,34 @@ def test_blades_prints_a_table_or_a_list(server: Server) -> None:
     ]
     assert list(row)[:7] == ["blade", "host", "pid", "process", "status", "started", "heard"]
     assert (row["blade"], row["pid"], row["heard"]) == (blade, 4711, None)
+
+
+def test_blades_says_what_is_not_heard(server: Server) -> None:
+    """On stderr; what only counts lack is no matter here."""
+    server.hosts = [
+        HostStatus("node-1", "replica-1", "stale", 0, 0),
+        HostStatus("node-2", "replica-2", "live", 0, 0, lower_bound="store lost"),
+    ]
+    result = run("blades", "--json", "--connect", server.url)
+
+    assert (result.stdout, result.exit_code) == ("[]\n", 0)
+    assert result.stderr == (
+        "shardlog blades: stale: node-1 has not been heard since 1970-01-01T00:00:00.000000Z\n"
+    )
+
+
+def test_blades_on_a_terminal_says_when_the_server_is_not_heard_any_more(server: Server) -> None:
+    """Or else all that was up stays green."""
+    with terminal(200, "blades", "--watch", "--connect", server.url) as (process, screen):
+        shown = os.read(screen, 65_536)
+        while b"remark" not in shown:
+            shown += os.read(screen, 65_536)
+        assert b"has not been heard" not in shown
+        server.stop()
+        while f"{server.url} has not been heard since ".encode() not in shown:
+            shown += os.read(screen, 65_536)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT_S) == 0
 
 
 def test_blades_of_nobody_is_an_empty_list(server: Server) -> None:
