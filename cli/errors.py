@@ -87,7 +87,7 @@ def _show_one(
 ) -> None:
     found = views.find(report["groups"], name)
     if len(found) != 1:
-        which = ", ".join(each["id"] for each in found[:10])
+        which = ", ".join(printable(each["id"]) for each in found[:10])
         said = f"{printable(name)} may be {which}" if found else f"no group is {printable(name)}"
         click.echo(f"shardlog errors: {said}", err=True)
         sys.exit(1)
@@ -166,7 +166,7 @@ def _print_rows(groups: list[Group], hosts: int) -> None:
 
 def _row(group: Group, hosts: int) -> tuple[str, ...]:
     return (
-        group["id"],
+        printable(group["id"]),
         group["status"],
         f"{group['count']:,}",
         f"{group['total']:,}",

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def echo_json(value: Any, *, one_line: bool) -> None:
-    """Print what JSON can say, at once; beyond what the terminal's encoding can, as escapes."""
+    """Print what JSON can say, at once; what a terminal would obey, or cannot show, as escapes."""
     indent = None if one_line else 2
     text = json.dumps(value, ensure_ascii=False, indent=indent)
+    text = "\n".join(map(_escaped, text.split("\n")))
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -50,6 +51,12 @@ def echo_doubts(command: str, doubts: Iterable[views.Doubt]) -> None:
 def log_to_stderr(command: str) -> None:
     """Let what a long-running command logs look like what all commands say."""
     logging.basicConfig(format=f"shardlog {command}: %(message)s")
+
+
+def _escaped(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 def printable(text: str) -> str:

@@ -174,6 +174,21 @@ def test_get_writes_what_json_lacks(server: Server) -> None:
     }
 
 
+@pytest.mark.parametrize("lines", [[], ["--json"]])
+def test_json_has_nothing_that_a_terminal_obeys(server: Server, lines: list[str]) -> None:
+    """ESC, DEL, CSI in one character, what turns the direction of writing, and a tag beyond 16
+    bits: as escapes, which are the same JSON. What can be read stays as it is.
+    """
+    text = "späher \U0001f642 \x1b[2J \x7f \x9b2J \u202e \U000e0001"
+    server.write("a/b", [text])
+    server.write("\x9bkey", 1)
+    shown = run("get", *lines, "--connect", server.url).stdout
+
+    assert json.loads(shown) == {"a": {"b": [text]}, "\x9bkey": 1}
+    assert shown.replace("\n", "").isprintable()
+    assert "späher \U0001f642 " in shown
+
+
 def test_get_shows_what_shardlog_keeps_only_when_asked(server: Server) -> None:
     """At the root it is left out."""
     server.write("shardlog/health/x", 1)
@@ -573,6 +588,20 @@ def test_errors_prints_a_table_a_list_or_one_group(server: Server) -> None:
     assert "answered[intents/42] fail (names a host of it): nothing from scraper-1" in one
     assert whole["samples"][0]["text"] == sample[3]
     assert [failure["test"] for failure in whole["failures"]] == ["answered"]
+
+
+def test_errors_shows_names_of_groups_that_a_terminal_does_not_obey(server: Server) -> None:
+    """Any process may write there."""
+    for digit in "12":
+        server.count(f"shardlog/errors/\x1b[0m{digit}/count/node-1/x", 1)
+    table = run("errors", "--connect", server.url).stdout
+    which = run("errors", "E\x1b[0m", "--connect", server.url)
+
+    assert "E\N{REPLACEMENT CHARACTER}[0m1" in table
+    assert which.stderr.endswith(
+        " may be E\N{REPLACEMENT CHARACTER}[0m1, E\N{REPLACEMENT CHARACTER}[0m2\n"
+    )
+    assert "\x1b" not in table + which.stderr
 
 
 def rows_on_terminal(*arguments: str) -> list[str]:
