@@ -3,13 +3,14 @@
 0   fine
 1   a verdict or a finding is bad, or what was asked for is not there
 2   usage: a flag, an address, a setting that a person can mend
-3   cannot tell: nobody answered
+3   cannot tell: nobody answered, or the output cannot be written
 130 interrupted by Ctrl-C; what goes on until then, or sums up then, ends as by itself
 141 its reader has gone, as in `shardlog get | head -1`
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -23,6 +24,9 @@ EXIT_USAGE = 2
 EXIT_CANNOT_TELL = 3
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What keeps a disk, or a terminal, from taking what is printed."""
 
 COMMANDS = {
     "demo": "shardlog.cli.demo.command",
@@ -68,14 +72,23 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
-            # What is still in the buffer would fail again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             ctx.exit(EXIT_BROKEN_PIPE)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            _drop_output()
+            self._fail(ctx, f"the output cannot be written: {error.strerror}", EXIT_CANNOT_TELL)
         return result
 
-    def _fail(self, context: click.Context, error: Exception, code: int) -> NoReturn:
-        click.echo(f"shardlog {context.invoked_subcommand}: {error}", err=True)
+    def _fail(self, context: click.Context, says: object, code: int) -> NoReturn:
+        click.echo(f"shardlog {context.invoked_subcommand}: {says}", err=True)
         context.exit(code)
+
+
+def _drop_output() -> None:
+    """What is still in the buffer would fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=Commands)

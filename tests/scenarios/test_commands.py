@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -452,6 +453,51 @@ def test_command_ends_quietly_when_its_reader_has_gone(
         )
 
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get",),
+        ("get", "--help"),
+        ("total", "*"),
+        ("rates", "--for", "1s"),
+        ("blades",),
+        ("blades", "--json"),
+        ("blades", "--watch"),
+        ("errors",),
+        ("errors", "--markdown"),
+        ("check",),
+    ],
+)
+def test_command_whose_output_cannot_be_written_exits_3(
+    server: Server, arguments: tuple[str, ...]
+) -> None:
+    """As on a disk that is full: one line, and no code that says that something was found."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [SHARDLOG, *arguments, "--connect", server.url],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    said = f"shardlog {arguments[0]}: the output cannot be written: No space left on device\n"
+
+    assert done.returncode == 3
+    assert done.stderr.removeprefix("shardlog rates: looking for 1.1 s ...\n") == said
+
+
+def test_error_that_is_not_of_the_output_is_not_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is a mistake of shardlog, which nobody finds without its traceback."""
+
+    def connect(_: str) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("shardlog.cli.get.connect", connect)
+
+    assert isinstance(run("get").exception, OSError)
 
 
 def test_demo_that_would_end_before_it_breaks_exits_2() -> None:
