@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -192,12 +192,21 @@ def _refused(cluster: Cluster) -> Iterator[Finding]:
             yield Finding(subject, "wrong", says)
         if node["store"]:
             yield Finding(subject, "wrong", node["store"])
+    said: object = None
     with suppress(KeyError):
-        for blade, said in cluster[RESERVED, "health", "blade"].items():
-            if blade != COLLAPSED and (refused := said.get("refused")):
-                first = path_text((RESERVED, "health", "blade", blade, "first"))
-                says = f"refused {_times(refused)}, `shardlog get {first}` shows the first of each"
-                yield Finding(f"blade {printable(blade)}", "wrong", says)
+        said = cluster[RESERVED, "health", "blade"]
+    for blade, told in _dict(said).items():
+        refused = _dict(_dict(told).get("refused"))
+        counts = {str(reason): n for reason, n in refused.items() if type(n) is int}
+        if blade != COLLAPSED and counts:
+            first = path_text((RESERVED, "health", "blade", blade, "first"))
+            says = f"refused {_times(counts)}, `shardlog get {first}` shows the first of each"
+            yield Finding(f"blade {printable(str(blade))}", "wrong", says)
+
+
+def _dict(said: object) -> dict[Any, Any]:
+    """What was said, if it is a dict: anybody may have written it."""
+    return said if isinstance(said, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def _times(refused: Mapping[str, int]) -> str:

@@ -896,6 +896,24 @@ def test_check_names_what_collectors_and_blades_refused(server: Server) -> None:
     )
 
 
+def test_check_leaves_out_what_cannot_be_what_blades_refused(server: Server) -> None:
+    """A process that speaks the wire may write anything there: what is understood is told."""
+    blades = "shardlog/health/blade"
+    server.write(f"{blades}/evil/refused", 5)
+    server.write(f"{blades}/worse", "x")
+    server.write(f"{blades}/text/refused/key", "many")
+    server.count(rf"{blades}/\i7/refused/\i1", 4)
+    server.count(rf"{blades}/\i7/refused/key", 2)
+    code, findings = check("--connect", server.url)
+
+    assert code == 1
+    assert {subject for subject in findings if "blade" in subject} == {"blade 7"}
+    assert findings["blade 7"][1].startswith("refused 4 1, 2 key, ")
+
+    server.write(blades, 5)
+    assert check("--connect", server.url)[0] == 0
+
+
 TERMS: dict[str, Any] = {
     **dict.fromkeys(("counted", "heard", "visible"), 7),
     **dict.fromkeys(("refused", "baseline", "moved", "erased"), 0),
