@@ -75,7 +75,10 @@ def blades(url: str, of_nodes: bool, expected: tuple[str, ...], watch: bool, as_
             if said := clock_remark(host):
                 click.echo(f"{printable(host.host)}: {said}", err=True)
     echo_doubts("blades", unheard(doubts))
-    absent, untold = missing(rows, expected, is_all_heard=is_all_heard(doubts))
+    # Hosts for which a heartbeat has no room make it a lower bound.
+    may_lack = any(doubt.status == "lower bound" and not doubt.host for doubt in doubts)
+    named = {host.host for host in hosts} if may_lack else None
+    absent, untold = missing(rows, expected, is_all_heard=is_all_heard(doubts), named=named)
     for names, what in ((absent, "not there"), (untold, "may be on a host that is not heard")):
         for name in names:
             click.echo(f"shardlog blades: {printable(name)} is expected and {what}", err=True)

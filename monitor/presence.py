@@ -146,15 +146,24 @@ def blades(
 
 
 def missing(
-    rows: Iterable[Blade], expected: Iterable[str], *, is_all_heard: bool
+    rows: Iterable[Blade],
+    expected: Iterable[str],
+    *,
+    is_all_heard: bool,
+    named: Collection[str] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Which of these blades have no process that does what it should, and of which that can't be
     told: a process of theirs was on a host that is not heard, or none is known and not all hosts
-    are heard. O(rows).
+    are heard. `named`: the only hosts of which it is known how they are, None for all. O(rows).
     """
-    known = [row for row in rows if row["process"] is not None]
-    unheard = {row["blade"] for row in known if row["unheard_since"] is not None}
-    heard = [row for row in known if row["unheard_since"] is None]
+    heard: list[Blade] = []
+    unheard: set[str] = set()
+    for row in (row for row in rows if row["process"] is not None):
+        is_named = named is None or row["collector"] in named
+        if is_named and row["unheard_since"] is None:
+            heard.append(row)
+        else:
+            unheard.add(row["blade"])
     there = {row["blade"] for row in heard if row["status"] in THERE}
     gone = {row["blade"] for row in heard} - unheard
     absent: list[str] = []

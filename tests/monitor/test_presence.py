@@ -205,6 +205,21 @@ def test_who_was_on_a_host_that_is_not_heard_is_neither_there_nor_missing() -> N
     assert missing(found, expected, is_all_heard=False) == (["lost"], ["up", "moved", "never"])
 
 
+def test_who_is_on_a_host_that_a_heartbeat_has_no_room_for_is_neither_there_nor_missing() -> None:
+    """Nobody says how such a host is: it may not have been heard for long."""
+    unnamed = COLLECTOR.replace("node-1", "node-2")
+    said = [
+        *rows("there", "there@1", status="up", heard=1),
+        *rows("up", "up@1", unnamed, status="up", heard=1),
+        *rows("lost", "lost@1", unnamed, status="lost", heard=1),
+    ]
+    found = blades(said, hosts=[host("live")])
+    expected = ["there", "up", "lost"]
+
+    assert missing(found, expected, is_all_heard=True) == (["lost"], [])
+    assert missing(found, expected, is_all_heard=True, named={"node-1"}) == ([], ["up", "lost"])
+
+
 def heartbeat(*hosts: HostStatus, source: str = "aggregator", settling: str = "") -> Heartbeat:
     return Heartbeat(source, "e", 9, 1000, [0], [*hosts], {"frame": 2}, settling=settling)
 

@@ -577,6 +577,22 @@ def test_blades_on_a_terminal_says_when_the_server_is_not_heard_any_more(server:
         assert process.wait(WAIT_S) == 0
 
 
+def test_blades_cannot_tell_of_a_host_that_is_not_named(server: Server) -> None:
+    """There may be more hosts than a heartbeat has room for; its lower bound says so."""
+    process = "shardlog/presence/scraper-1/scraper-1@node-9:boot:7:1:x"
+    server.write(f"{process}/status", "up", "node-9@replica-9")
+    server.write(f"{process}/heard", time.time_ns(), "node-9@replica-9")
+    expected = ("blades", "--expected", "scraper-1", "--connect", server.url)
+    assert run(*expected).exit_code == 0
+
+    server.lower_bound = "7 more hosts do not fit into a heartbeat"
+    result = run(*expected)
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "shardlog blades: scraper-1 is expected and may be on a host that is not heard\n"
+    )
+
+
 def test_blades_of_nobody_is_an_empty_list(server: Server) -> None:
     """And fine."""
     result = run("blades", "--json", "--connect", server.url)
