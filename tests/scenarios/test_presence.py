@@ -303,7 +303,11 @@ def test_blades_tells_who_is_expected_and_not_there() -> None:
             ("collector", "stale"),
         ]
         cluster.collectors["node-1"].kill()
-        there.shows("scraper", "up", "collector node-1 not heard since ")
+        eventually(
+            lambda: any(
+                row["blade"] == "scraper" and row["unheard_since"] for row in replica.blades()
+            )
+        )
         assert shardlog(cluster, "--expected", "scraper")[0] == 3
 
 
