@@ -53,6 +53,8 @@ BAD = (Verdict.OVERDUE, Verdict.BLIND, Verdict.FAIL)
 
 TOGETHER_NS = 250 * MS
 """What changes again within this time is not told twice."""
+BAD_MAX = 100_000
+"""Of so many that are bad it is told that they have healed, the last ones."""
 ALIKE_MAX = 3
 """So many of a test that say the same are told, or explained, one by one."""
 BELOW_MAX = 4
@@ -78,7 +80,7 @@ class Told:
 
     def __init__(self) -> None:
         self._bad: dict[tuple[str, str], Verdict] = {}
-        """Of each property that was bad when it was told: how."""
+        """Of each property that was bad when it was told, and may heal: how."""
         self._waiting: dict[tuple[str, str], Transition] = {}
         self._since_ns = 0
 
@@ -101,8 +103,10 @@ class Told:
         for key, transition in self._waiting.items():
             verdict = transition.condition.verdict
             before = self._bad.pop(key, None)
-            if verdict in BAD:
+            if verdict in BAD and not verdict.is_final:
                 self._bad[key] = verdict
+            if len(self._bad) > BAD_MAX:  # of what is gone nobody tells, so it would pile up
+                del self._bad[next(iter(self._bad))]
             if verdict is before or (before is None and verdict not in BAD):
                 continue
             condition = transition.condition

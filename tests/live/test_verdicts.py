@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
+from shardlog.cli import verdicts
 from shardlog.cli.verdicts import MARKS, Seen, Told, final, view
 from shardlog.monitor.feed import Doubt
 from shardlog.monitor.live import always, each, eventually, once
@@ -110,6 +111,35 @@ def test_of_many_that_say_the_same_one_is_told() -> None:
 
     assert overdue == "! overdue done[0]: not yet (and 999 more alike)"
     assert failed == "✗ fail done[0]: not within 10 s (and 999 more alike)"
+
+
+def test_what_is_final_is_not_kept_to_be_told_of_again() -> None:
+    """A run without an end has ever more failures, and of none there is more to tell."""
+    told = Told()
+    events: list[Event] = [whole(S, **items(1000)), heard(S), heard(20 * S)]
+    told.take(transitions_of([DONE], *events))
+    told.flush()
+
+    assert told._bad == {}  # pyright: ignore[reportPrivateUsage]
+
+
+def test_what_has_gone_and_come_and_fails_again_is_told_again() -> None:
+    """It is another one of the same name."""
+    events: list[Event] = [whole(S, **items(1)), heard(S), heard(20 * S), whole(21 * S)]
+    lines = lines_of([DONE], *events, moved(22 * S, **items(1)), heard(22 * S), heard(40 * S))
+
+    assert lines == ["! overdue done[0]: not yet", "✗ fail done[0]: not within 10 s"] * 2
+
+
+def test_of_what_is_bad_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is about may be gone, which nobody tells: what is kept has a bound."""
+    monkeypatch.setattr(verdicts, "BAD_MAX", 5)
+    told = Told()
+    events: list[Event] = [whole(S, **items(9)), heard(S), heard(11 * S, 2 * S)]
+    told.take(transitions_of([DONE], *events))
+
+    assert told.flush() != []
+    assert len(told._bad) == 5  # pyright: ignore[reportPrivateUsage]
 
 
 def test_it_does_not_matter_in_which_portions_it_is_told() -> None:
