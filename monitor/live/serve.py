@@ -50,6 +50,7 @@ def serve(events: Iterator[Event], url: str, *, speed: float = 1.0, insecure: bo
         )
         replay.handle_timer(now_ns)  # who connects finds what showed first
         say_ready(url)
+        refused = set[str]()
         poller = zmq.Poller()
         for readable in (stop, router, xpub):
             poller.register(readable, zmq.POLLIN)
@@ -63,7 +64,7 @@ def serve(events: Iterator[Event], url: str, *, speed: float = 1.0, insecure: bo
             if b"\x01" in (subscription[:1] for subscription in follow.drain(xpub)):
                 replay.subscribed(now_ns)
             for peer, *rest in follow.drain_multipart(router):
-                _hear(replay, peer, rest[-1] if rest else b"")
+                _hear(replay, peer, rest[-1] if rest else b"", refused)
             replay.handle_timer(now_ns)
             for effect in replay.take_effects():
                 match effect:
@@ -75,8 +76,11 @@ def serve(events: Iterator[Event], url: str, *, speed: float = 1.0, insecure: bo
                         log.warning(one_line(text))
 
 
-def _hear(replay: Replay, peer: bytes, frame: bytes) -> None:
+def _hear(replay: Replay, peer: bytes, frame: bytes, refused: set[str]) -> None:
+    """Let it answer a request; of what is refused for the same reason one is told."""
     try:
         replay.request(peer, codec.decode_request(frame))
     except RemoteProtocolError as error:
-        log.warning(one_line(f"refused: {error}"))
+        if error.reason not in refused:
+            refused.add(error.reason)
+            log.warning(one_line(f"refused: {error}; further ones are not told"))

@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zmq
 
+from shardlog.crdt.endpoint import snapshot_address
 from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.replication.messages import SnapshotRequest
+from shardlog.crdt.wire import codec
 from shardlog.monitor import connect
 from shardlog.monitor.document import document
 from shardlog.monitor.feed import Doubt, Heard, Moved, Whole
@@ -219,6 +223,26 @@ def test_replay_serves_monitors_as_an_aggregator(recording: Path, tmp_path: Path
     finally:
         code = node.stop()
     assert code == 0
+
+
+def test_of_what_a_replay_refuses_one_of_a_kind_is_told(recording: Path, tmp_path: Path) -> None:
+    """However often somebody sends it; what makes sense is answered all the same."""
+    url = free_pair()
+    node = Node(["replay", str(recording), "--serve", url], tmp_path)
+    try:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as asker:
+            asker.linger = 0
+            asker.connect(snapshot_address(url))
+            for _ in range(100):
+                asker.send(b"nonsense")
+                asker.send(b"")
+            asker.send(codec.encode(SnapshotRequest(1, None)))
+            assert asker.poll(int(WAIT_S * 1000))
+    finally:
+        node.stop()
+    lines = [line for line in node.log().splitlines() if "refused" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("shardlog replay: refused: version: ")
 
 
 def test_who_watches_a_replay_sees_what_moved(recording: Path, tmp_path: Path) -> None:
