@@ -19,7 +19,10 @@ it; one that is not renewed any more shows by its timestamp.
 
 from __future__ import annotations
 
+import socket
+import threading
 from contextlib import suppress
+from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from shardlog.crdt.errors import ConfigError
@@ -29,11 +32,13 @@ from shardlog.monitor.live.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prometheus_client import Metric
+    from prometheus_client import CollectorRegistry, Metric
 
     from shardlog.monitor.live.report import Report
 
 SECOND = 10**9
+PATIENCE_S = 10.0
+"""So long the server waits for a part of a request, or until its answer is read."""
 BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 """Upper bounds. Each has two digits, as the times that are counted have."""
 
@@ -50,7 +55,7 @@ class Metrics:
 
     def __init__(self, address: str) -> None:
         try:
-            from prometheus_client import CollectorRegistry, start_http_server
+            from prometheus_client import CollectorRegistry
         except ImportError:
             raise ConfigError(
                 "metrics need prometheus-client: pip install 'shardlog[metrics]'"
@@ -60,9 +65,11 @@ class Metrics:
         registry = CollectorRegistry()
         registry.register(self)
         try:
-            self._server, self._thread = start_http_server(port, host, registry)
+            self._server = _server(host, port, registry)
         except OSError as error:
             raise ConfigError(f"can't serve metrics at {address}: {error.strerror}") from None
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
         self.url = f"http://{address.rpartition(':')[0]}:{self._server.server_port}/metrics"
 
     def collect(self) -> Iterator[Metric]:
@@ -79,6 +86,24 @@ class Metrics:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _server(host: str, port: int, registry: CollectorRegistry) -> ThreadingHTTPServer:
+    """Like that of `prometheus_client`, which waits without end for what is never said or read."""
+    from prometheus_client import MetricsHandler
+
+    class Handler(MetricsHandler):
+        timeout = PATIENCE_S
+
+        def handle(self) -> None:
+            with suppress(ConnectionError):
+                super().handle()
+
+    class Server(ThreadingHTTPServer):
+        address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+
+    Handler.registry = registry
+    return Server((host, port), Handler)
 
 
 def families(report: Report) -> Iterator[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from shardlog.crdt.errors import ConfigError
+from shardlog.monitor.live import metrics as metrics_module
 from shardlog.monitor.live import report as reports
 from shardlog.monitor.live.metrics import Metrics
 from shardlog.monitor.live.verdict import Verdict
@@ -133,6 +135,21 @@ def test_any_name_of_a_test_can_be_scraped(metrics: Metrics) -> None:
 def test_before_the_first_report_there_is_nothing(metrics: Metrics) -> None:
     """It answers, and says no verdict that nobody has given."""
     assert scrape(metrics) == ({}, {})
+
+
+def test_whoever_connects_and_says_nothing_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor whoever says half of it: a connection each would use up threads and descriptors."""
+    monkeypatch.setattr(metrics_module, "PATIENCE_S", 0.05)
+    with contextlib.closing(Metrics("127.0.0.1:0")) as metrics:
+        metrics.report = reports.report(judged())
+        place = ("127.0.0.1", int(metrics.url.split(":")[2].split("/")[0]))
+        for said in (b"", b"GET /metrics HT"):
+            with socket.create_connection(place, WAIT_S) as other:
+                other.sendall(said)
+                assert other.recv(1) == b""  # TimeoutError where it is kept
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
