@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import select
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -52,6 +52,8 @@ LISTED_MAX = 1000
 """So many instances of a test are looked at to show how it stands."""
 SHARE = 10
 """Looking takes at most one part in so many of the time."""
+HEARD_MAX = 200_000
+"""So many new verdicts wait to be shown, if that takes long; of a recording all do."""
 EXIT_CANNOT_TELL = 3
 WIDTH = 100
 """Of what is printed where there is no terminal to ask for its width."""
@@ -152,7 +154,7 @@ def test(
         _source(url, recording, record_path) as source,
         stop_requests() as stop,
     ):
-        show: Show = Json() if as_json else _show(recording, url)
+        show: Show = Json() if as_json else _show(url, source)
         run = Run(tests, source, show, served, published, lateness_ms, predicate_timeout_ms)
         try:
             last = run.to_the_end(stop, until_settled=until_settled, seconds=seconds)
@@ -177,8 +179,8 @@ class Show(Protocol):
 
     def __exit__(self, *exception: object) -> None: ...
 
-    def show(self, heard: Sequence[Transition], session: Session, now_ns: int) -> None:
-        """These have been heard since the last time."""
+    def show(self, heard: Sequence[Transition], left_out: int, session: Session) -> None:
+        """These have been heard since the last time, and so many more were left out."""
         ...
 
     def end(self, last: Report, replay: Sequence[str]) -> None:
@@ -192,12 +194,13 @@ class Json(contextlib.AbstractContextManager[object]):
     def __exit__(self, *exception: object) -> None:
         """Nothing is open."""
 
-    def show(self, heard: Sequence[Transition], session: Session, now_ns: int) -> None:
+    def show(self, heard: Sequence[Transition], left_out: int, session: Session) -> None:
         """As `Show.show`."""
-        del session, now_ns
+        del session
         for transition in heard:
             echo_json(transition_document(transition), one_line=True)
         sys.stdout.flush()
+        _say_left_out(left_out)
 
     def end(self, last: Report, replay: Sequence[str]) -> None:
         """As `Show.end`."""
@@ -220,18 +223,20 @@ class Lines(contextlib.AbstractContextManager[object]):
     def __exit__(self, *exception: object) -> None:
         self._status.stop()
 
-    def show(self, heard: Sequence[Transition], session: Session, now_ns: int) -> None:
+    def show(self, heard: Sequence[Transition], left_out: int, session: Session) -> None:
         """As `Show.show`."""
         lines = self._told.take(heard)
         if session.is_over:
             lines += self._told.flush()
         else:
-            lines += self._told.flush(now_ns)
-            self._status.update(f"judged to {iso_utc(now_ns)}")
+            judged_ns = session.read(lambda engine: engine.now_ns)
+            lines += self._told.flush(judged_ns)
+            self._status.update(f"judged to {iso_utc(judged_ns)}")
         if not self._is_quiet:
             for line in lines:
                 click.echo(line)
             sys.stdout.flush()
+        _say_left_out(left_out)
 
     def end(self, last: Report, replay: Sequence[str]) -> None:
         """As `Show.end`."""
@@ -241,8 +246,9 @@ class Lines(contextlib.AbstractContextManager[object]):
 class View(contextlib.AbstractContextManager[object]):
     """What a terminal shows as long as it runs; what is said at the end takes its place."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, source: Source) -> None:
         self._title = f"shardlog test  {url}"
+        self._source = source
         self._console = _console()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -253,10 +259,10 @@ class View(contextlib.AbstractContextManager[object]):
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
-    def show(self, heard: Sequence[Transition], session: Session, now_ns: int) -> None:
+    def show(self, heard: Sequence[Transition], left_out: int, session: Session) -> None:
         """As `Show.show`."""
-        del heard
-        seen = session.read(lambda engine: _seen(engine, now_ns))
+        del heard, left_out  # what stands is shown, whatever was before
+        seen = session.read(lambda engine: _seen(engine, self._source.now_ns()))
         size = self._console.size
         self._live.update(view(self._title, seen, size.width, size.height), refresh=True)
 
@@ -265,10 +271,15 @@ class View(contextlib.AbstractContextManager[object]):
         _print(self._console, last, replay)
 
 
-def _show(recording: Path | None, url: str) -> Show:
+def _say_left_out(number: int, what: str = "told, as they came faster than they are read") -> None:
+    if number:
+        click.echo(f"shardlog test: {number:,} verdicts are not {what}", err=True)
+
+
+def _show(url: str, source: Source) -> Show:
     is_terminal = sys.stdout.isatty()
-    if recording is None and is_terminal:
-        return View(url)
+    if is_terminal and not isinstance(source, Recorded):
+        return View(url, source)
     return Lines(is_quiet=is_terminal)
 
 
@@ -305,9 +316,8 @@ class Run:
     ) -> None:
         self._source = source
         self._show = show
-        self._served = served
-        self._published = published
-        self._heard: queue.SimpleQueue[list[Transition]] = queue.SimpleQueue()
+        # A recording ends, and is told alike, however fast that is read.
+        self._heard = Heard(sys.maxsize if isinstance(source, Recorded) else HEARD_MAX)
         self._session = Session(
             tests,
             source,
@@ -316,6 +326,7 @@ class Run:
             resumes=published is not None,
             hear=self._hear,
         )
+        self._programs = Programs(self._session, served, published)
 
     def to_the_end(self, stop: int, *, until_settled: bool, seconds: float | None) -> Report:
         """Judge, and show that, until `stop` can be read from; what is said at the end.
@@ -327,20 +338,22 @@ class Run:
         end_s = None if seconds is None else time.monotonic() + seconds
         session, show = self._session, self._show
         with session, show:
-            wanted = is_settled if until_settled else _never
-            wait_s = 0.0
-            while not _is_asked(stop) and not session.is_over:
-                left_s = wait_s if end_s is None else min(wait_s, end_s - time.monotonic())
-                if session.wait_for(wanted, left_s) or left_s < wait_s:
-                    break
-                began_s = time.monotonic()
-                self._tell()
-                wait_s = max(LOOK_S, SHARE * (time.monotonic() - began_s))
-            session.stop()
+            with self._programs.telling():
+                wanted = is_settled if until_settled else _never
+                wait_s = 0.0
+                while not _is_asked(stop) and not session.is_over:
+                    left_s = wait_s if end_s is None else min(wait_s, end_s - time.monotonic())
+                    if session.wait_for(wanted, left_s) or left_s < wait_s:
+                        break
+                    began_s = time.monotonic()
+                    self._tell()
+                    wait_s = max(LOOK_S, SHARE * (time.monotonic() - began_s))
+                session.stop()
+            self._programs.tell()
             self._tell()
-            self._published = None  # what the end of this run makes of it is not for later ones
             if not _is_asked(stop):
                 session.end()
+                self._programs.tell(is_end=True)
                 self._tell()
             if isinstance(self._source, Kept):
                 self._source.end(session.read(lambda engine: engine.now_ns))
@@ -348,17 +361,81 @@ class Run:
 
     def _hear(self, _: Engine, transitions: list[Transition]) -> None:
         self._heard.put(transitions)
+        self._programs.hear(transitions)
 
     def _tell(self) -> None:
-        heard: list[Transition] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                heard += self._heard.get_nowait()
-        self._show.show(heard, self._session, self._source.now_ns())
+        heard, left_out = self._heard.take()
+        self._show.show(heard, left_out, self._session)
+
+
+class Heard:
+    """New verdicts until somebody takes them; those beyond so many are counted."""
+
+    def __init__(self, heard_max: int) -> None:
+        self._heard_max = heard_max
+        self._lock = threading.Lock()
+        self._transitions: list[Transition] = []
+        self._left_out = 0
+
+    def put(self, transitions: Sequence[Transition]) -> None:
+        """From any thread; waits for nobody."""
+        with self._lock:
+            kept = transitions[: self._heard_max - len(self._transitions)]
+            self._transitions += kept
+            self._left_out += len(transitions) - len(kept)
+
+    def take(self) -> tuple[list[Transition], int]:
+        """What has been put since the last time, and how many more."""
+        with self._lock:
+            taken = self._transitions, self._left_out
+            self._transitions, self._left_out = [], 0
+            return taken
+
+
+class Programs:
+    """What other programs are told of a run, by a thread: who reads what is shown may be slow."""
+
+    def __init__(
+        self, session: Session, served: Metrics | None, published: Published | None
+    ) -> None:
+        self._session = session
+        self._served = served
+        self._published = published
+        self._heard = Heard(HEARD_MAX)
+        self._is_over = threading.Event()
+
+    def hear(self, transitions: list[Transition]) -> None:
+        """These are new."""
+        if self._published is not None:
+            self._heard.put(transitions)
+
+    @contextlib.contextmanager
+    def telling(self) -> Generator[None]:
+        """Tell what is news, for as long as the block."""
+        thread = threading.Thread(target=self._run, name="shardlog-outlets", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            thread.join()
+
+    def tell(self, *, is_end: bool = False) -> None:
+        """Tell what is left; what the end of a run makes of it is not for later ones."""
         if self._served is not None:
             self._served.report = self._session.read(_counted)
-        if self._published is not None:
+        if self._published is not None and not is_end:
+            heard, left_out = self._heard.take()
             self._published.publish(heard, self._session)
+            _say_left_out(left_out, "published, as there were too many at once")
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        with contextlib.suppress(Stuck, ConfigError):  # whoever shows it is told, too
+            while not self._is_over.wait(wait_s):
+                began_s = time.monotonic()
+                self.tell()
+                wait_s = max(LOOK_S, SHARE * (time.monotonic() - began_s))
 
 
 def _is_asked(stop: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from shardlog.crdt.errors import ConfigError
 from shardlog.monitor.feed import Doubt, Whole
-from shardlog.monitor.follow import Inbox
 from shardlog.monitor.live import always, each, eventually, once
 from shardlog.monitor.live.declared import MARK, Test
 from shardlog.monitor.live.engine import Engine
@@ -20,6 +18,7 @@ from shardlog.monitor.live.session import Followed, Recorded, Session, Stuck
 from shardlog.monitor.live.verdict import Verdict
 from tests.helpers import WAIT_S
 from tests.live.events import heard, moved, whole
+from tests.live.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,35 +54,6 @@ def verdict_of(name: str) -> Callable[[Engine], Verdict]:
 
 def is_now(name: str, verdict: Verdict) -> Callable[[Engine], bool]:
     return lambda engine: engine.groups[name].verdict() is verdict
-
-
-class Node:
-    """Events as a followed node would tell them, on the clock."""
-
-    def __init__(self, behind_s: float = 0) -> None:
-        self.inbox = Inbox()
-        self._behind_ns = round(behind_s * S)
-        self._ahead_ns = time.time_ns() - time.monotonic_ns()
-
-    @property
-    def now_ns(self) -> int:
-        """By the clock of the node."""
-        return self.here_ns - self._behind_ns
-
-    @property
-    def here_ns(self) -> int:
-        """By the clock of whoever follows."""
-        return time.monotonic_ns() + self._ahead_ns
-
-    def begin(self, **values: Any) -> None:
-        self.inbox.install([moved(self.now_ns, **values).changes], [], self.here_ns)
-        self.beat()
-
-    def beat(self) -> None:
-        self.inbox.hear(heard(self.now_ns).heartbeat, self.here_ns)
-
-    def write(self, **values: Any) -> None:
-        self.inbox.apply(moved(self.now_ns, **values).changes, self.here_ns)
 
 
 def test_what_happens_is_judged_as_it_comes() -> None:
