@@ -16,11 +16,12 @@ from rich.live import Live
 
 from shardlog.cli.console import PipedConsole
 from shardlog.cli.options import connect_option, json_option
-from shardlog.cli.output import echo_json, printable
+from shardlog.cli.output import echo_doubt, echo_json, printable
 from shardlog.cli.verdicts import Seen, Told, final, view
 from shardlog.collector.service import stop_requests
 from shardlog.crdt.errors import ConfigError
 from shardlog.crdt.retention import parse_duration
+from shardlog.monitor.feed import Doubt
 from shardlog.monitor.follow import follow
 from shardlog.monitor.live.document import report_document, transition_document
 from shardlog.monitor.live.garbage import freeze_survivors
@@ -209,10 +210,15 @@ class Json(contextlib.AbstractContextManager[object]):
 
 
 class Lines(contextlib.AbstractContextManager[object]):
-    """A line for each verdict that is bad, or has healed; on a terminal's stderr, how far it is."""
+    """A line for each verdict that is bad, or has healed; on a terminal's stderr, how far it is.
 
-    def __init__(self, *, is_quiet: bool) -> None:
+    `tells_doubt`: also, on stderr, from when on what shows is in doubt, and that it is no more.
+    """
+
+    def __init__(self, *, is_quiet: bool, tells_doubt: bool) -> None:
         self._told = Told()
+        self._tells_doubt = tells_doubt
+        self._doubt: str | None = None
         self._is_quiet = is_quiet
         self._status = PipedConsole(stderr=True, highlight=False).status("")
 
@@ -229,8 +235,9 @@ class Lines(contextlib.AbstractContextManager[object]):
         if session.is_over:
             lines += self._told.flush()
         else:
-            judged_ns = session.read(lambda engine: engine.now_ns)
+            judged_ns, doubt = session.read(_judged)
             lines += self._told.flush(judged_ns)
+            self._tell_doubt(judged_ns, doubt)
             self._status.update(f"judged to {iso_utc(judged_ns)}")
         if not self._is_quiet:
             for line in lines:
@@ -241,6 +248,13 @@ class Lines(contextlib.AbstractContextManager[object]):
     def end(self, last: Report, replay: Sequence[str]) -> None:
         """As `Show.end`."""
         _print(_console(), last, replay)
+
+    def _tell_doubt(self, judged_ns: int, doubt: str) -> None:
+        if self._doubt is None:  # all begin in doubt: that is no news
+            self._doubt = None if doubt else ""
+        elif doubt != self._doubt and self._tells_doubt:
+            self._doubt = doubt
+            echo_doubt("test", Doubt(judged_ns, doubt))
 
 
 class View(contextlib.AbstractContextManager[object]):
@@ -278,14 +292,19 @@ def _say_left_out(number: int, what: str = "told, as they came faster than they 
 
 def _show(url: str, source: Source) -> Show:
     is_terminal = sys.stdout.isatty()
-    if is_terminal and not isinstance(source, Recorded):
+    is_live = not isinstance(source, Recorded)
+    if is_terminal and is_live:
         return View(url, source)
-    return Lines(is_quiet=is_terminal)
+    return Lines(is_quiet=is_terminal, tells_doubt=is_live)
 
 
 def _seen(engine: Engine, now_ns: int) -> Seen:
     hosts = tuple((host.host, host.status) for host in engine.hosts.known.values())
     return Seen(report(engine, explained_max=0, listed_max=LISTED_MAX), hosts, now_ns)
+
+
+def _judged(engine: Engine) -> tuple[int, str]:
+    return engine.now_ns, engine.doubt or engine.hosts.settling
 
 
 def _counted(engine: Engine) -> Report:

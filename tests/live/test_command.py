@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shardlog.cli import test as command
-from shardlog.cli.test import Run
+from shardlog.cli.test import Lines, Run
 from shardlog.monitor.live import each, eventually
 from shardlog.monitor.live.declared import MARK, Test
 from shardlog.monitor.live.metrics import Metrics
-from shardlog.monitor.live.session import Followed
+from shardlog.monitor.live.session import Followed, Session
 from shardlog.monitor.live.verdict import Verdict
 from tests import helpers
 from tests.helpers import WAIT_S
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from shardlog.monitor.live.instance import Transition
     from shardlog.monitor.live.report import Report
-    from shardlog.monitor.live.session import Session
     from shardlog.monitor.live.view import Live
     from shardlog.monitor.live.view import Node as Place
 
@@ -101,3 +100,32 @@ def test_who_does_not_read_on_keeps_no_other_program_from_it(
             finally:
                 show.is_let.set()
     assert (len(show.heard), show.left_out) == (10, 40)
+
+
+def test_where_lines_are_printed_doubt_is_told_and_time_does_not_go_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Once when it begins, and once when it is over: what all begin with is no news."""
+    node, show = Node(), Lines(is_quiet=False, tells_doubt=True)
+    with Session([DONE], Followed(node.inbox)) as session:
+
+        def judged_to() -> object:
+            show.show([], 0, session)
+            return show._status.status  # pyright: ignore[reportPrivateUsage]
+
+        judged_to()
+        node.begin(a=0)
+        assert session.wait_for(lambda engine: bool(engine.hosts.known), WAIT_S)
+        judged_to()
+        node.inbox.trust(is_whole=True, doubt="not heard", now_ns=node.here_ns)
+        assert session.wait_for(lambda engine: engine.doubt == "not heard", WAIT_S)
+        assert judged_to() == judged_to()
+        node.inbox.trust(is_whole=True, doubt="", now_ns=node.here_ns)
+        assert session.wait_for(lambda engine: engine.doubt == "", WAIT_S)
+        judged_to()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.partition("Z: ")[2] for line in err.splitlines()] == [
+        "not heard",
+        "what shows is all there again",
+    ]
