@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import select
+import shutil
 import sys
 import threading
 import time
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from shardlog.monitor.feed import Event
     from shardlog.monitor.live.declared import Test
     from shardlog.monitor.live.engine import Engine
     from shardlog.monitor.live.instance import Transition
@@ -55,7 +59,10 @@ SHARE = 10
 """Looking takes at most one part in so many of the time."""
 HEARD_MAX = 200_000
 """So many new verdicts wait to be shown, if that takes long; of a recording all do."""
+EXIT_USAGE = 2
 EXIT_CANNOT_TELL = 3
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room."""
 WIDTH = 100
 """Of what is printed where there is no terminal to ask for its width."""
 
@@ -149,10 +156,11 @@ def test(
     if junit_file is not None:
         _probe(junit_file)  # before anybody waits for what can't be written
     freeze_survivors()
+    unwritten = Unwritten()
     with (
         _served(metrics) as served,
         _published(endpoint, insecure=insecure) as published,
-        _source(url, recording, record_path) as source,
+        _source(url, recording, record_path, unwritten) as source,
         stop_requests() as stop,
     ):
         show: Show = Json() if as_json else _show(url, source)
@@ -164,13 +172,30 @@ def test(
                 traceback.print_exception(error.__cause__)
             click.echo(f"shardlog test: {printable(str(error))}", err=True)
             sys.exit(EXIT_CANNOT_TELL)
-    if junit_file is not None:
-        _write(junit_file, junit(last, strict=strict))
     recorded = recording or record_path
     replay = ["shardlog", "test", *map(str, files), "--recording", str(recorded)]
     replay += [] if lateness_ms == LATENESS_MS else ["--lateness-ms", str(lateness_ms)]
-    show.end(last, replay if recorded is not None else [])
-    sys.exit(exit_code(overall(last)))
+    show.end(last, replay if recorded is not None and not unwritten.is_any else [])
+    if junit_file is not None:
+        with unwritten.said():
+            _write(junit_file, junit(last, strict=strict))
+    sys.exit(exit_code(overall(last)) or (EXIT_USAGE if unwritten.is_any else 0))
+
+
+class Unwritten:
+    """Whether something could not be written, as on a full disk: the verdict is told anyway."""
+
+    def __init__(self) -> None:
+        self.is_any = False
+
+    @contextlib.contextmanager
+    def said(self) -> Generator[None]:
+        """Say in one line what can't be written in the block."""
+        try:
+            yield
+        except ConfigError as error:
+            self.is_any = True
+            click.echo(f"shardlog test: {printable(str(error))}: it is not whole", err=True)
 
 
 class Show(Protocol):
@@ -515,14 +540,31 @@ def _probe(path: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
+    """Write it whole; what is there stays where there is no room for more."""
     try:
-        path.write_text(text, encoding="utf-8")
+        place = path.resolve()
+        if place.exists() and not place.is_file():
+            place.write_text(text, encoding="utf-8")  # a pipe, for example
+            return
+        aside = place.with_name(f".{os.getpid()}.new")
+        try:
+            aside.write_text(text, encoding="utf-8")
+            if place.exists():
+                shutil.copymode(place, aside)
+            aside.replace(place)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            if error.errno in FULL:
+                raise
+            place.write_text(text, encoding="utf-8")  # who may write nothing beside it may do that
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
-def _source(url: str, recording: Path | None, record_path: Path | None) -> Generator[Source]:
+def _source(
+    url: str, recording: Path | None, record_path: Path | None, unwritten: Unwritten
+) -> Generator[Source]:
     if recording is not None:
         yield Recorded(read(recording))
         return
@@ -531,4 +573,10 @@ def _source(url: str, recording: Path | None, record_path: Path | None) -> Gener
             yield Followed(inbox)
             return
         with Recorder(record_path, url) as recorder:
-            yield Kept(Followed(inbox), recorder.write)
+
+            def keep(events: Sequence[Event]) -> None:
+                if not unwritten.is_any:
+                    with unwritten.said():
+                        recorder.write(events)
+
+            yield Kept(Followed(inbox), keep)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +22,7 @@ from shardlog.monitor.live.verdict import Verdict
 from tests import helpers
 from tests.helpers import WAIT_S
 from tests.live.node import Node
+from tests.monitor.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -129,3 +133,79 @@ def test_where_lines_are_printed_doubt_is_told_and_time_does_not_go_on(
         "not heard",
         "what shows is all there again",
     ]
+
+
+OWED = """
+from shardlog.monitor.live import eventually, once
+
+@once
+def owed(live):
+    return eventually(lambda: live.answer, within=0.1)
+"""
+
+
+def on_a_full_disk(folder: Path, answer: str, *arguments: str) -> tuple[int, str, list[str]]:
+    """What `shardlog test` says where no file may grow: its code, output, and lines of errors."""
+    tests = folder / "livetests.py"
+    tests.write_text(OWED)
+    shardlog = str(Path(sys.executable).parent / "shardlog")
+    limited = ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", shardlog]
+    with Server() as server:
+        server.write(answer, "yes")
+        done = subprocess.run(
+            [*limited, "test", str(tests), "--until-settled", "--connect", server.url, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=2 * WAIT_S,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+    return done.returncode, done.stdout, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(("answer", "exit_code"), [("other", 1), ("answer", 2)])
+def test_where_no_report_can_be_written_the_verdict_is_told(
+    tmp_path: Path, answer: str, exit_code: int
+) -> None:
+    """And is the exit code, if bad; the report of before stays, and nothing is left beside it."""
+    file = tmp_path / "junit.xml"
+    file.write_text("<testsuites/>")
+    code, out, errors = on_a_full_disk(tmp_path, answer, "--junit", str(file))
+
+    assert (code, errors) == (
+        exit_code,
+        [f"shardlog test: {file}: File too large: it is not whole"],
+    )
+    assert ("✗ owed FAIL: not within 0.1 s" in out) is (exit_code == 1)
+    assert "; judged to " in out.splitlines()[-1]
+    assert file.read_text() == "<testsuites/>"
+    assert {entry.name for entry in tmp_path.iterdir()} == {"livetests.py", "junit.xml"}
+
+
+@pytest.mark.parametrize(("answer", "exit_code"), [("other", 1), ("answer", 2)])
+def test_where_nothing_can_be_recorded_it_is_judged_all_the_same(
+    tmp_path: Path, answer: str, exit_code: int
+) -> None:
+    """That is said once, and no command is named that would judge the recording."""
+    code, out, (error,) = on_a_full_disk(tmp_path, answer, "--record", str(tmp_path / "run"))
+
+    assert (code, error.endswith(": File too large: it is not whole")) == (exit_code, True)
+    assert ("✗ owed FAIL: not within 0.1 s" in out) is (exit_code == 1)
+    assert "replay" not in out
+
+
+def test_report_goes_where_it_was(tmp_path: Path) -> None:
+    """Behind a link, with the permissions that it had."""
+    file, link = tmp_path / "junit.xml", tmp_path / "link"
+    file.write_text("<testsuites/>")
+    file.chmod(0o600)
+    link.symlink_to(file)
+    with Server() as server:
+        server.write("answer", "yes")
+        tests = tmp_path / "livetests.py"
+        tests.write_text(OWED)
+        arguments = [str(tests), "--connect", server.url, "--until-settled", "--junit", str(link)]
+        shardlog = str(Path(sys.executable).parent / "shardlog")
+        subprocess.run([shardlog, "test", *arguments], check=True, timeout=2 * WAIT_S)
+
+    assert (link.is_symlink(), file.stat().st_mode & 0o777) == (True, 0o600)
+    assert "owed" in file.read_text()
