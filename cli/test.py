@@ -34,7 +34,14 @@ from shardlog.monitor.live.metrics import Metrics
 from shardlog.monitor.live.outlet import Outlet
 from shardlog.monitor.live.publish import Publisher, left_bad
 from shardlog.monitor.live.recording import Recorder, read
-from shardlog.monitor.live.report import exit_code, is_settled, overall, report, unexplained
+from shardlog.monitor.live.report import (
+    exit_code,
+    is_settled,
+    overall,
+    report,
+    unexplained,
+    why_in_doubt,
+)
 from shardlog.monitor.live.session import Followed, Kept, Recorded, Session, Stuck
 from shardlog.monitor.views import iso_utc
 
@@ -329,7 +336,7 @@ def _seen(engine: Engine, now_ns: int) -> Seen:
 
 
 def _judged(engine: Engine) -> tuple[int, str]:
-    return engine.now_ns, engine.doubt or engine.hosts.settling
+    return engine.now_ns, why_in_doubt(engine)
 
 
 def _counted(engine: Engine) -> Report:

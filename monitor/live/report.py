@@ -81,12 +81,17 @@ def report(
     tests = [_test(engine, group, explained_max, listed_max) for group in groups]
     tests.sort(key=lambda test: -test.verdict)
     verdict = roll_up(test.verdict for test in tests)
-    return Report(verdict, engine.now_ns, engine.cut_ns, _doubt(engine), tuple(tests))
+    return Report(verdict, engine.now_ns, engine.cut_ns, why_in_doubt(engine), tuple(tests))
 
 
 def unexplained(engine: Engine) -> Report:
     """The same without explanations, for those who look often."""
     return report(engine, explained_max=0)
+
+
+def why_in_doubt(engine: Engine) -> str:
+    """Why keys may be missing that were said, "" if none is. O(processes) if a host is not live."""
+    return engine.doubt or engine.hosts.why_keys_missing()
 
 
 def overall(report: Report, test: TestReport | None = None) -> Verdict:
@@ -110,7 +115,7 @@ def is_settled(engine: Engine, groups: Iterable[Group] | None = None) -> bool:
     asked = [*(engine.groups.values() if groups is None else groups)]
     if not all(group.is_settled() for group in asked):
         return False
-    return not any(group.test.parts for group in asked) or not _doubt(engine)
+    return not any(group.test.parts for group in asked) or not why_in_doubt(engine)
 
 
 def exit_code(verdict: Verdict) -> int:
@@ -142,10 +147,6 @@ def _test(engine: Engine, group: Group, explained_max: int, listed_max: int | No
         min(dues, default=None),
         tuple(_judged(engine, instance, n < explained_max) for n, instance in enumerate(found)),
     )
-
-
-def _doubt(engine: Engine) -> str:
-    return engine.doubt or engine.hosts.why_keys_missing()
 
 
 def _worst_first(instance: Instance) -> tuple[int, int]:
