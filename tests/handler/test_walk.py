@@ -118,15 +118,18 @@ def test_empty_key_at_the_root_is_refused() -> None:
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_extras_are_taken_or_marked_in_time(case: str) -> None:
-    """Each is taken or marked, in 1 ms at most (the best of five calls), and nothing raises."""
+    """Each is taken or marked, in 1 ms at most (the best of five calls), and nothing raises.
+
+    Time is that of the thread here and below: others of the machine do not count.
+    """
     record = logging.getLogger("app").makeRecord(
         "app", logging.INFO, "app.py", 1, "said", (), None, "main", HOSTILE[case]()
     )
     seconds: list[float] = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         READER.read(record, 1)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.thread_time() - started)
 
     shard = READER.read(record, 1)
     assert written(shard)
@@ -240,10 +243,10 @@ def test_dicts_are_limited() -> None:
     wide: dict[str, Any] = {"end": 1}
     for _ in range(20):
         wide = {str(i): wide for i in range(10)}
-    started = time.perf_counter()
+    started = time.thread_time()
     shard = log({"a": wide})
 
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     assert set(shard.refused) & {"leaves", "size"}
     check_sendable(shard)
 
@@ -264,9 +267,9 @@ def test_time_of_a_call_is_bounded(extra: dict[str, Any]) -> None:
     """The limits bound what a call may take: some 40 ms, here with much room for a busy machine."""
     seconds: list[float] = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.thread_time()
         log({"a": extra})
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.thread_time() - started)
 
     assert min(seconds) < 0.2
 

@@ -132,11 +132,13 @@ def test_evidence_that_is_missing_is_waited_for_and_then_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A failure it is only once all is there."""
-    monkeypatch.setattr("shardlog.monitor.live.eager.PATIENCE_S", 0.1)
     with asking() as (cluster, taker):
         cluster.inbox.trust(is_whole=True, doubt="a gap", now_ns=cluster.source.now_ns())
-        with pytest.raises(LiveUnknown, match="BLIND: a gap"):
-            eventually(lambda: taker.live.a, within=0.1)
+        cluster.session.wait_for(lambda engine: bool(engine.doubt))
+        with monkeypatch.context() as patch:
+            patch.setattr("shardlog.monitor.live.eager.PATIENCE_S", 0.1)
+            with pytest.raises(LiveUnknown, match="BLIND: a gap"):
+                eventually(lambda: taker.live.a, within=0.1)
         cluster.inbox.trust(is_whole=True, doubt="", now_ns=cluster.source.now_ns())
         with pytest.raises(LiveFailure, match=r"not within 0\.1 s"):
             eventually(lambda: taker.live.a, within=0.1)
@@ -213,6 +215,7 @@ def test_what_is_of_the_whole_time_is_judged_at_its_end() -> None:
         cluster.write(a=1)
         cluster.write(a=2)
         cluster.beat()
+        eventually(lambda: taker.live.a == 2, within=60)
         taker.settle()
         sometimes(lambda: taker.live.a == 3)
         with pytest.raises(LiveFailure, match="not seen"):

@@ -56,6 +56,12 @@ def guarded(guard: Guard, predicate: Callable[[], object], what: object = None) 
     return True
 
 
+def hit_early(guard: Guard, limit_s: float, predicate: Callable[[], object]) -> bool:
+    """Whether it was ended before its time: on a busy machine a short one may take as long."""
+    began_s = time.monotonic()
+    return not guarded(guard, predicate) and time.monotonic() - began_s < limit_s
+
+
 def test_what_runs_for_ever_is_ended_and_what_comes_next_runs() -> None:
     """Again and again."""
     with Guard(0.02) as guard:
@@ -69,7 +75,7 @@ def test_nothing_is_hit_that_takes_less() -> None:
     with Guard(0.2) as guard:
         end_s = time.monotonic() + 0.6
         while time.monotonic() < end_s:
-            assert guarded(guard, lambda: sum(range(100)))
+            assert not hit_early(guard, 0.2, lambda: sum(range(100)))
 
 
 def test_who_catches_everything_is_hit_again() -> None:
@@ -103,12 +109,12 @@ def test_what_was_ended_rests_and_is_begun_again_later() -> None:
         pass
 
     with Guard(0.05) as guard:
+        began_s = time.monotonic()
         assert not guarded(guard, sometimes_slow, sometimes_slow)
         is_slow = False
-        began_s = time.monotonic()
         while not guarded(guard, sometimes_slow, sometimes_slow):
-            assert guarded(guard, another, another)
-        assert time.monotonic() - began_s > 0.4
+            assert not hit_early(guard, 0.05, another)
+        assert time.monotonic() - began_s > 0.5
 
 
 @pytest.mark.parametrize("lost_before", ["", "_code", "_ask_for"])
@@ -164,7 +170,9 @@ def test_where_something_is_stuck_is_said(monkeypatch: pytest.MonkeyPatch) -> No
         assert guard.stuck() == ""
 
 
-def test_a_predicate_that_loops_is_blind_and_the_others_are_judged() -> None:
+def test_a_predicate_that_loops_is_blind_and_the_others_are_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Until it comes to its end again, which it is given the time for."""
 
     @once
@@ -176,7 +184,8 @@ def test_a_predicate_that_loops_is_blind_and_the_others_are_judged() -> None:
         always(lambda: live["a"] > 0, at="arrival")
 
     tests: list[Test] = [getattr(loops, MARK), getattr(counts, MARK)]
-    with Guard(0.02) as guard:
+    monkeypatch.setattr(guard_module, "REST", 10_000)
+    with Guard(0.1) as guard:
         verdicts = list[list[Verdict]]()
         engine = Engine(tests, guard=guard)
         engine.receive(whole(1))
@@ -185,7 +194,7 @@ def test_a_predicate_that_loops_is_blind_and_the_others_are_judged() -> None:
             engine.receive(moved(at_ns, a=at_ns))
 
             verdicts.append([group.verdict() for group in engine.groups.values()])
-        time.sleep(0.25)
+        guard._rests.clear()  # pyright: ignore[reportPrivateUsage]
         engine.handle_timer(20 * 10**9)
         verdicts.append([group.verdict() for group in engine.groups.values()])
 
