@@ -40,6 +40,13 @@ def threads() -> int:
     return sum(thread.name == "shardlog-monitor" for thread in threading.enumerate())
 
 
+def refusal(url: str) -> str:
+    """Why nobody could be connected to; on a busy machine nothing may have been heard yet."""
+    with pytest.raises(Unreachable) as raised:
+        connect(url, timeout_ms=500)
+    return str(raised.value)
+
+
 def test_connect_returns_with_the_whole_snapshot(server: Server) -> None:
     """What came in many chunks is there at once, as plain dicts and values."""
     for number in range(100):
@@ -202,7 +209,7 @@ def test_silent_server_is_stale_and_what_it_said_stays() -> None:
     with Server(interval_ms=50) as server:
         server.write("intents/42/host", "scraper-1")
         with connect(server.url) as cluster:
-            assert cluster.stale_since_ns is None
+            eventually(lambda: cluster.stale_since_ns is None)
             server.is_mute = True
             eventually(lambda: cluster.stale_since_ns is not None)
             assert cluster["intents", "42", "host"] == "scraper-1"
@@ -302,7 +309,7 @@ def test_close_ends_watches_and_threads_and_may_be_repeated(server: Server) -> N
     consumer.join(10)
 
     assert not consumer.is_alive()
-    assert threads() == 0
+    eventually(lambda: threads() == 0)
     assert list(cluster.watch()) == []
     assert cluster["intents", "42", "host"] == "scraper-1"
 
@@ -324,6 +331,7 @@ def test_close_does_not_wait_for_ever_for_a_thread_that_waits_for_a_lock(server:
 
 def test_forgotten_cluster_is_closed(server: Server) -> None:
     """Whoever never closes leaves no thread behind."""
+    eventually(lambda: threads() == 0)  # those of earlier tests
     cluster = connect(server.url)
     assert threads() == 1
     del cluster
@@ -353,7 +361,7 @@ def test_async_with_and_async_for(server: Server) -> None:
     changes = asyncio.run(main())
 
     assert [change.new for change in changes] == ["scraper-2", "scraper-3"]
-    assert threads() == 0
+    eventually(lambda: threads() == 0)
 
 
 def test_async_consumer_can_be_cancelled(server: Server) -> None:
@@ -396,15 +404,14 @@ def test_nobody_there_is_unreachable() -> None:
         connect(url, timeout_ms=50)
     with pytest.raises(Unreachable):
         asyncio.run(main())
-    assert threads() == 0
+    eventually(lambda: threads() == 0)
 
 
 def test_server_that_does_not_answer_is_unreachable() -> None:
     """It says what is missing: the node is heard, the snapshot does not come."""
     with Server(interval_ms=20) as server:
         server.is_deaf = True
-        with pytest.raises(Unreachable, match="snapshot"):
-            connect(server.url, timeout_ms=500)
+        eventually(lambda: "snapshot" in refusal(server.url))
 
 
 @pytest.mark.parametrize("frame", [b"\x00", b"\x00\x07later", b"\x00\x01\xc1", bytes(1 << 20)])
@@ -436,7 +443,7 @@ def test_cancelled_connect_leaves_no_thread() -> None:
                 raise AssertionError
 
     asyncio.run(main())
-    assert threads() == 0
+    eventually(lambda: threads() == 0)
 
 
 def test_server_that_comes_late_is_waited_for() -> None:
@@ -452,8 +459,7 @@ def test_address_of_the_collectors_is_told_apart() -> None:
     """Whoever connects to a stream that is not for monitors is told so."""
     with Server(interval_ms=20) as server:
         server.lanes = 1
-        with pytest.raises(Unreachable, match="not understood"):
-            connect(server.url, timeout_ms=500)
+        eventually(lambda: "not understood" in refusal(server.url))
 
 
 @pytest.mark.parametrize(
