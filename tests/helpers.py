@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 from shardlog.cli.demo import ports
-from shardlog.cli.demo.ports import LOOPBACK
+from shardlog.cli.demo.ports import HIGHEST, LOOPBACK, LOWEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 WAIT_S = 30.0
 """How long a test waits for what must come; it fails then, and is not slow where it does come."""
 
-_taken = set[int]()
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_taken = {port for port in range(LOWEST, HIGHEST, 2) if port // 2 % _workers != _worker}
+"""Those of other workers, too: what one has chosen may be free for a while, as in a restart."""
 
 
 def eventually(condition: Callable[[], bool], what: str = "") -> None:
