@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from contextlib import contextmanager, suppress
@@ -26,7 +27,12 @@ def descriptors(*below: str) -> int:
 
 @contextmanager
 def descriptors_left(n: int) -> Generator[None]:
-    """This process can open so many files more, and no further one."""
+    """This process can open so many files more, and no further one.
+
+    Meanwhile nothing is collected: that might close some.
+    """
+    gc.collect()
+    gc.disable()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = [os.open("/dev/null", os.O_RDONLY) for _ in range(n + 1)]
     for descriptor in free:
@@ -36,3 +42,4 @@ def descriptors_left(n: int) -> Generator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        gc.enable()

@@ -145,6 +145,7 @@ def test_descriptors_are_bounded_and_all_closed(monkeypatch: pytest.MonkeyPatch)
     for process in ("a", "b", "c"):
         kernel.meet(process, os.getpid())
     assert [process in kernel for process in ("a", "b", "c")] == [False, True, True]
+    assert descriptors(*KERNELS) == before + 2
     kernel.part("b")
     kernel.part("b")
     kernel.close()
@@ -159,6 +160,7 @@ def test_process_whose_cgroup_can_not_be_read_is_met_all_the_same() -> None:
         with descriptors_left(1):  # which the process takes
             kernel.meet("p", started.pid)
         assert "p" in kernel
+        assert descriptors(*KERNELS) == before + 1
         go_on(started)
         assert ended(kernel) == [("p", Exit(3))]
     kernel.close()
