@@ -13,12 +13,12 @@ from shardlog.handler import ShardHandler, busy
 from shardlog.handler.condition import LOOK_NS, TELL_NS, Condition
 from shardlog.handler.tasks import SECOND, SECONDS_MAX, current
 from tests.handler.receiver import Receiver, connected, flush, outbox
-from tests.handler.test_handler import Puller, log, puller
+from tests.handler.test_handler import Puller, log, patient, puller
 
 if TYPE_CHECKING:
     from shardlog.handler.outbox import Outbox
 
-__all__ = ["log", "puller"]  # fixtures
+__all__ = ["log", "patient", "puller"]  # fixtures
 
 
 def later(seconds: float) -> int:

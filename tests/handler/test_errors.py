@@ -30,14 +30,14 @@ from shardlog.handler.occurrence import (
 )
 from shardlog.handler.scrub import Scrub
 from shardlog.handler.shard import ShardReader
-from tests.handler.test_handler import Puller, log, puller
+from tests.handler.test_handler import Puller, log, patient, puller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shardlog.handler.shard import Shard
 
-__all__ = ["log", "puller"]  # fixtures
+__all__ = ["log", "patient", "puller"]  # fixtures
 
 SECOND = 10**9
 NOW = 1_764_063_000 * SECOND

@@ -20,8 +20,9 @@ import zmq
 
 from shardlog.crdt import counter
 from shardlog.crdt.errors import ConfigError
+from shardlog.crdt.life import LIFE, life_folder, life_name
 from shardlog.crdt.wire import codec
-from shardlog.handler import ShardHandler, connection, count, erase
+from shardlog.handler import ShardHandler, connection, count, erase, shell
 from shardlog.handler import link as link_module
 from shardlog.handler.errors import ErrorBook
 from shardlog.handler.link import GATHER_SHARDS, Link
@@ -39,26 +40,36 @@ if TYPE_CHECKING:
 
 
 class Puller:
-    """What a collector's socket receives."""
+    """What a collector's socket receives, in a thread, once it has begun.
+
+    It acknowledges what is a process's last, which then need not wait for that any longer.
+    """
 
     def __init__(self, endpoint: str, reports_max: int = 100) -> None:
         self.reports: list[Report] = []
+        self._folder = life_folder(endpoint)
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, reports_max)
         self._socket.bind(endpoint)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
+    def begin(self) -> Puller:
+        """Receive from now on."""
+        self._thread.start()
+        return self
+
     def until(self, condition: Callable[[], bool]) -> None:
-        """Receive until it holds."""
+        """Wait until it holds."""
         end = time.monotonic() + WAIT_S
         while not condition():
             assert time.monotonic() < end, f"never came true; {len(self.reports)} reports"
-            if self._socket.poll(50):
-                self.reports.append(codec.decode_report(self._socket.recv()))
+            time.sleep(0.01)
 
     def until_final(self) -> None:
-        """Receive until a process has said its last."""
+        """Wait until a process has said its last."""
         self.until(lambda: any(report.final for report in self.reports))
 
     def total(self, path: str) -> int | float:
@@ -78,14 +89,40 @@ class Puller:
 
     def close(self) -> None:
         """Close all."""
+        self._is_over.set()
+        if self._thread.is_alive():
+            self._thread.join()
         self._context.destroy(linger=0)
+
+    def _serve(self) -> None:
+        while not self._is_over.is_set():
+            if not self._socket.poll(20):
+                continue
+            report = codec.decode_report(self._socket.recv())
+            if report.final and self._folder is not None:
+                name = f"{self._folder}/{life_name(report.process)}{LIFE}"
+                with open(name, "r+b", buffering=0) as life:  # noqa: PTH123
+                    life.write(report.sequence.to_bytes(8, "big"))
+            self.reports.append(report)
 
 
 @pytest.fixture
-def puller() -> Iterator[Puller]:
+def patient() -> Iterator[None]:
+    """A handler waits as long as it takes, at its flush and its end, for a thread held up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patience_ns = dict.fromkeys(shell.CLOSE_PATIENCE_NS, 10 * shell.SECOND)
+        patch.setattr(shell, "CLOSE_PATIENCE_NS", patience_ns)
+        patch.setattr(shell, "LINGER_MS", 10_000)
+        patch.setattr(link_module, "CLOSE_SECONDS", WAIT_S)
+        patch.setattr(link_module, "FLUSH_SECONDS", WAIT_S)
+        yield
+
+
+@pytest.fixture
+def puller(patient: None) -> Iterator[Puller]:
     """A collector's socket. Its folder has a short path, as a socket's must."""
     with tempfile.TemporaryDirectory(prefix="shardlog-") as folder:
-        puller = Puller(f"ipc://{folder}/c.sock")
+        puller = Puller(f"ipc://{folder}/c.sock").begin()
         yield puller
         puller.close()
 
@@ -152,23 +189,26 @@ def test_heartbeats_say_that_an_idle_process_lives(puller: Puller, log: logging.
     log.info("hello")
     puller.until(lambda: len(puller.reports) >= 3)
 
-    assert not puller.reports[-1].writes
+    assert not puller.reports[2].writes
 
 
 def test_collector_that_comes_back_gets_all_again(puller: Puller, log: logging.Logger) -> None:
     """After a break come totals, what was written lately, and that the process is up."""
-    log.addHandler(ShardHandler(puller.endpoint, "b"))
+    handler = ShardHandler(puller.endpoint, "b")
+    log.addHandler(handler)
     log.info("hello", extra={"n": count(3), "key": "value"})
     puller.until(lambda: puller.total("n") == 3)
     puller.close()
-    returned = Puller(puller.endpoint)
+    returned = Puller(puller.endpoint).begin()
     returned.until(lambda: returned.total("n") == 3 and returned.value("key") == "value")
     process = returned.reports[0].process
 
     assert returned.value(f"shardlog/presence/b/{process}/status") == "up"
+    handler.close()
     returned.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_collector_that_is_slow_gets_all_in_the_end(log: logging.Logger) -> None:
     """What ZeroMQ does not take waits in the outbox, and goes when there is room again."""
     puller = Puller(free_pair(), reports_max=1)
@@ -180,6 +220,7 @@ def test_collector_that_is_slow_gets_all_in_the_end(log: logging.Logger) -> None
     link = handler.link
     assert link is not None
     assert link.outbox.has_unsent()
+    puller.begin()
     puller.until(lambda: puller.total("n") == 300 and not link.outbox.has_unsent())
     handler.close()
     puller.until_final()
@@ -331,9 +372,11 @@ def test_after_close_records_are_refused(puller: Puller, log: logging.Logger) ->
     handler.flush()
     handler.close()
     puller.until_final()
+    link = handler.link
 
     assert puller.total("n") == 1
-    assert handler.link is not None
+    assert link is not None
+    assert link.take_refused() == 1
 
 
 def test_close_before_the_first_record_is_final_too(log: logging.Logger) -> None:
@@ -346,6 +389,7 @@ def test_close_before_the_first_record_is_final_too(log: logging.Logger) -> None
 
     assert link is not None
     assert not link.shards
+    assert link.take_refused() == 1
 
 
 def test_handler_that_nobody_closed_ends_with_its_last_reference(puller: Puller) -> None:
@@ -529,6 +573,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["ipc", "tcp"])
+@pytest.mark.usefixtures("patient")
 def test_close_tries_once_more_whenever_the_next_try_was_due(
     scheme: str, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -544,7 +589,7 @@ def test_close_tries_once_more_whenever_the_next_try_was_due(
         log.addHandler(handler)
         log.info("hello", extra={"n": count()})
         time.sleep(0.2)  # the first try fails
-        with contextlib.closing(Puller(endpoint)) as puller:
+        with contextlib.closing(Puller(endpoint).begin()) as puller:
             handler.close()
             puller.until_final()
             assert puller.total("n") == 1
@@ -672,9 +717,10 @@ def test_network_is_allowed_where_it_is_said_to_be_trusted() -> None:
     assert handler.endpoint == "tcp://10.0.0.1:7400"
 
 
+@pytest.mark.usefixtures("patient")
 def test_tcp_endpoint(log: logging.Logger) -> None:
     """A blade reaches its collector over tcp as well."""
-    with contextlib.closing(Puller("tcp://127.0.0.1:*")) as puller:
+    with contextlib.closing(Puller("tcp://127.0.0.1:*").begin()) as puller:
         handler = ShardHandler(puller.endpoint, "b")
         log.addHandler(handler)
         log.info("hello", extra={"n": count()})
