@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -201,11 +202,10 @@ def test_without_a_collector_a_process_ends_and_its_memory_is_bounded(runner: Ru
     """20,000 log calls with nobody there are held as a few items: what they add up to."""
     program = runner.start("ending", "nobody", runner.cluster.endpoint("nobody"))
     code, out = program.end()
-    waiting, items, size = map(int, out.split())
+    items, size = map(int, out.split())
 
     assert code == 0
-    assert waiting < 20_000
-    assert items <= 2
+    assert items == 2
     assert size < 1000
 
 
@@ -213,8 +213,7 @@ def test_collector_that_comes_later_gets_all(runner: Runner) -> None:
     """A blade that lives for 5 s, and a collector that starts 3 s after it: 2,000 of 2,000."""
     host = f"late-{runner.version}"
     program = runner.start("ending", "late", runner.cluster.endpoint(host))
-    with pytest.raises(subprocess.TimeoutExpired):
-        program.process.wait(3)
+    time.sleep(3)
     runner.cluster.start_collector(host)
 
     assert program.end()[0] == 0

@@ -6,10 +6,9 @@ import logging.config
 import sys
 import time
 
-from shardlog.handler import ShardHandler, count
+from shardlog.handler import ShardHandler, count, link
 
-SETTLE_S = 0.3
-"""Longer than the handler lets anything gather."""
+link.FLUSH_SECONDS = 30.0  # else a flush is over before the thread of a starved process ran
 
 
 def configure() -> logging.Logger:
@@ -40,14 +39,18 @@ def count_up(log: logging.Logger, times: int, key: str = "calls") -> None:
 
 
 def settle(log: logging.Logger) -> None:
-    """Wait until what was logged has left the process."""
-    for handler in log.handlers:
-        handler.flush()
-    time.sleep(SETTLE_S)
+    """Wait until what was logged is stored by the collector, however long that takes."""
+    outbox = link_of(log).outbox
+    while True:
+        log.handlers[0].flush()  # which also has the thread look at what has arrived
+        if not outbox.has_unacknowledged():
+            return
+        time.sleep(0.01)
 
 
-def handler_of(log: logging.Logger) -> ShardHandler:
-    """The logger's handler."""
+def link_of(log: logging.Logger) -> link.Link:
+    """The link of the logger's handler, once something was logged."""
     (handler,) = log.handlers
     assert isinstance(handler, ShardHandler)
-    return handler
+    assert handler.link is not None
+    return handler.link
