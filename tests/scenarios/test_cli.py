@@ -79,16 +79,17 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
+def environment(cluster: Cluster, blade: str, host: str = "node-1") -> dict[str, str]:
+    """For a program that logs, as a blade."""
+    endpoint = cluster.endpoint(host)
+    return {**os.environ, "SHARDLOG_ENDPOINT": endpoint, "SHARDLOG_BLADE": blade}
+
+
 def log(cluster: Cluster, blade: str, program: str, host: str = "node-1") -> None:
     """Run a program that logs, as a blade, to its end."""
-    environment = {
-        **os.environ,
-        "SHARDLOG_ENDPOINT": cluster.endpoint(host),
-        "SHARDLOG_BLADE": blade,
-    }
     done = subprocess.run(
         [sys.executable, "-c", LOGGING + program],
-        env=environment,
+        env=environment(cluster, blade, host),
         capture_output=True,
         text=True,
         timeout=WAIT_S,
@@ -245,25 +246,29 @@ def test_processes_are_listed_with_their_host_and_how_they_ended(cluster: Cluste
 
 def test_watch_says_who_said_what(cluster: Cluster) -> None:
     """What comes first is what came first; it ends with its reader."""
-    with subprocess.Popen(
-        [SHARDLOG, "watch", "watched", "--connect", cluster.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as watch:
-        assert watch.stdout is not None
-        log(
-            cluster,
-            "watched-1",
-            """
-import time
-for number in range(1000):
+    program = """
+import itertools, time
+for number in itertools.count():
     log.info("%d", number, extra={"watched": {"n": number}})
-    time.sleep(0.001)
-""",
-        )
-        change = json.loads(watch.stdout.readline())
-        watch.kill()
+    time.sleep(0.01)
+"""
+    with (
+        subprocess.Popen(
+            [SHARDLOG, "watch", "watched", "--connect", cluster.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watch,
+        subprocess.Popen(
+            [sys.executable, "-c", LOGGING + program], env=environment(cluster, "watched-1")
+        ) as watched,
+    ):
+        assert watch.stdout is not None
+        try:
+            change = json.loads(watch.stdout.readline())
+        finally:
+            watch.kill()
+            watched.kill()
 
     assert change["path"] == "watched/n"
     assert change["by"] == "watched-1"

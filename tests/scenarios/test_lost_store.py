@@ -183,7 +183,9 @@ def test_an_older_copy_of_a_store_counts_nothing_twice() -> None:
         shows(replica, shown + 30)
         assert named(cluster) == [new.replica, old]
         ledger = subprocess.run([SHARDLOG, "check", "--ledger", "--connect", cluster.url])
-        assert ledger.returncode != 1, "of the old one not all may have been told, nothing is wrong"
+        assert ledger.returncode in (0, 3), (
+            "of the old one not all may have been told, nothing is wrong"
+        )
 
 
 def test_an_older_copy_is_noticed_where_nobody_else_knows_more() -> None:
