@@ -20,7 +20,7 @@ from rich.console import Console, RenderableType
 
 from shardlog.cli.demo import pages
 from shardlog.cli.demo.breaks import Broken
-from shardlog.cli.demo.client import Client, FetchError
+from shardlog.cli.demo.client import TIMEOUT_S, Client, FetchError
 from shardlog.cli.demo.cluster import short_folder
 from shardlog.cli.demo.command import TESTS as LIVE_TESTS
 from shardlog.cli.demo.links import ParseError, parse_page
@@ -37,8 +37,21 @@ from shardlog.handler import count
 from shardlog.monitor.live.engine import Engine
 from shardlog.monitor.live.loading import load
 from shardlog.monitor.live.report import report
+from tests.helpers import WAIT_S
 
 PAGE = b"<title>Python: module json</title><a href='json.decoder.html#top'>decoder</a>"
+
+PATIENT_SCRAPER = f"""
+from shardlog.cli.demo import client
+from shardlog.cli.demo.scraper import main
+client.TIMEOUT_S = {WAIT_S}
+"""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers here are threads of the test, and may be slow where they are not meant to be."""
+    monkeypatch.setattr("shardlog.cli.demo.client.TIMEOUT_S", WAIT_S)
 
 
 @pytest.fixture(scope="module")
@@ -185,12 +198,16 @@ def test_failing_page_comes_with_the_third_try(client: Client) -> None:
         assert client.get(f"http://{DOMAINS[0]}/failing/abc.html").startswith(PAGE)
 
 
-def test_cut_and_late_pages_fail_without_a_status(client: Client) -> None:
+def test_cut_and_late_pages_fail_without_a_status(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection that ends, or is silent too long, is a failure; the next request is fine."""
-    for fault in ("cut", "slow"):
+    for fault, timeout_s in (("cut", WAIT_S), ("slow", TIMEOUT_S)):
+        monkeypatch.setattr("shardlog.cli.demo.client.TIMEOUT_S", timeout_s)
         with pytest.raises(FetchError) as caught:
             client.get(f"http://{DOMAINS[0]}/{fault}/abc.html")
         assert caught.value.status is None
+    monkeypatch.setattr("shardlog.cli.demo.client.TIMEOUT_S", WAIT_S)
     assert client.get(f"http://{DOMAINS[0]}/slow/abc.html").startswith(PAGE)
 
 
@@ -333,12 +350,14 @@ def test_scraper_process_counts_what_site_and_spotter_saw(site: str, tmp_path: P
         tally_file = tmp_path / "scraper-1.counts.json"
         endpoint = f"ipc://{short_folder() or '/tmp'}/nobody-listens-here.sock"
         words = ["--blade", "scraper-1", "--endpoint", endpoint, "--tally", str(tally_file)]
+        (tmp_path / "patient_scraper.py").write_text(PATIENT_SCRAPER)
+        path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
         scraper = Process(
             "scraper-1",
-            "shardlog.cli.demo.scraper",
+            "patient_scraper",
             [*words, *resolve],
             tmp_path,
-            {**environment(), "XDG_RUNTIME_DIR": str(tmp_path)},
+            {**environment(), "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONPATH": path},
         )
         scraper.start()
         try:
