@@ -43,8 +43,10 @@ with open(sys.argv[2], "w") as file:
         time.sleep(0.005)
 """
 
-LATE_NS = 2 * SECOND
+LATE_NS = 4 * SECOND
 """What is counted is here after so long, however slow the machine is."""
+AWAY_S = 3 * LATE_NS / SECOND
+"""So that what comes at once after an outage is much more than what may be late."""
 UNNOTICED_NS = LATE_NS + 5 * SECOND // 2
 """So long a host may be silent before it is missed."""
 
@@ -90,7 +92,7 @@ def counts(look: Look) -> tuple[int | float | None, ...]:
 
 
 def test_restarts_are_neither_spikes_nor_zeros(tmp_path: Path) -> None:
-    """A collector, then the aggregator is away for 6 s: what is known of any window agrees with
+    """A collector, then the aggregator is away for 12 s: what is known of any window agrees with
     what the process noted itself.
     """
     file = tmp_path / "noted"
@@ -113,11 +115,11 @@ def test_restarts_are_neither_spikes_nor_zeros(tmp_path: Path) -> None:
         watched.until(known, "rates are known")
         watched.until(after(3), "and go on")
         collector.kill()
-        time.sleep(6)
+        time.sleep(AWAY_S)
         collector.start()
         watched.until(after(4), "known again after the collector's return")
         aggregator.kill()
-        time.sleep(6)
+        time.sleep(AWAY_S)
         aggregator.start()
         watched.until(after(4), "known again after the aggregator's return")
         watched.until(lambda look: counts(look)[1] is not None, "so are 10 s")
@@ -192,12 +194,21 @@ def test_command_shows_rates_distributions_and_figures(tmp_path: Path) -> None:
     with running() as cluster, blade(cluster.endpoint(), tmp_path / "noted"):
         flags = ("--for", "2s", "--connect", cluster.url, "--config", str(config))
         told = rates("work/**", *flags, "--json")
+
+        def knows_the_last_second() -> bool:  # not if the host was just silent, on a busy machine
+            nonlocal told
+            if not any(rate["1s"] for rate in json.loads(told.stdout)["rates"]):
+                told = rates("work/**", *flags, "--json")
+                return False
+            return True
+
+        eventually(knows_the_last_second)
         shown = rates(*flags)
         watching = subprocess.Popen(
             [SHARDLOG, "rates", "--watch", "--json", *flags], stdout=subprocess.PIPE, text=True
         )
         assert watching.stdout is not None
-        lines = [json.loads(watching.stdout.readline()) for _ in range(3)]
+        assert any(json.loads(line)["rates"] for line in islice(watching.stdout, 60))
         watching.terminate()
         watching.communicate()
 
@@ -218,7 +229,6 @@ def test_command_shows_rates_distributions_and_figures(tmp_path: Path) -> None:
     assert "looking for 2 s" in told.stderr
     for text in ("work/tries", "work/time", "twice", "p99"):
         assert text in shown.stdout
-    assert lines[-1]["rates"]
 
 
 def test_watching_says_who_is_not_heard(tmp_path: Path) -> None:
