@@ -12,7 +12,7 @@ from shardlog.cli.demo.ports import HIGHEST, LOOPBACK, LOWEST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WAIT_S = 30.0
+WAIT_S = 45.0
 """How long a test waits for what must come; it fails then, and is not slow where it does come."""
 
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

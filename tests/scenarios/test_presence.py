@@ -221,11 +221,12 @@ def test_process_that_lets_no_thread_run_is_silent_unless_it_declared_that() -> 
     """A regular expression that backtracks for ever; within a declared task first it is busy."""
     with blades() as (_, _, there):
         held = there.start("held", HOLD)
+        go_on(held)
+        there.shows("held", "silent", "")
+        held.kill()
         declared = there.start("declared", f"with busy('matching', seconds=20): {HOLD}")
         there.shows("declared", "busy", "matching, until ")
-        go_on(held)
         go_on(declared)
-        there.shows("held", "silent", "")
         there.shows("declared", "silent", "matching, until ")
         row = there.row("declared")
         assert row is not None
