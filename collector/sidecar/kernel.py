@@ -9,9 +9,10 @@ than on Linux, over tcp, and where collector and process do not see each other's
 containers of their own, nothing is known.
 
 That the kernel killed for want of memory is told by the cgroup of the process, which counts such
-kills. One by SIGKILL, in the second in which that count rose, is taken for one of them.
+kills, before the process has given back what it holds. One that has ended by SIGKILL is taken for
+one of them if that count rose since the look before the last, which is two seconds at most.
 
-Known anomaly. A process of a cgroup that somebody else kills in the very second in which the kernel
+Known anomaly. A process of a cgroup that somebody else kills within two seconds after the kernel
 killed another one of it looks as if it had been out of memory too.
 """
 
@@ -62,7 +63,8 @@ class Kernel:
         self._met: dict[str, _Met] = {}
         self._of: dict[int, str] = {}
         self._poll = select.poll()
-        self._kills: dict[Path, int] = {}
+        self._kills: dict[Path, tuple[int, int]] = {}
+        """What the cgroups had counted at the look before the last, and at the last."""
 
     def __contains__(self, process: str) -> bool:
         return process in self._met
@@ -80,7 +82,8 @@ class Kernel:
             self._of[pidfd] = process
             self._poll.register(pidfd, select.POLLIN)
             if kills is not None and kills not in self._kills:
-                self._kills[kills] = _kills_in(kills)
+                counted = _kills_in(kills)
+                self._kills[kills] = counted, counted
 
     def part(self, process: str) -> None:
         """Follow it no longer. O(1)."""
@@ -104,8 +107,10 @@ class Kernel:
             self.part(process)
             if status is not None:
                 yield process, self._exit(status, met.kills)
-        kills = {met.kills for met in self._met.values()}
-        self._kills = {file: _kills_in(file) for file in kills if file is not None}
+        files = {met.kills for met in self._met.values()}
+        self._kills = {
+            file: (self._kills[file][1], _kills_in(file)) for file in files if file is not None
+        }
 
     def close(self) -> None:
         """Close all descriptors."""
@@ -116,7 +121,7 @@ class Kernel:
         code = os.waitstatus_to_exitcode(status)
         if code >= 0:
             return Exit(code)
-        is_out = code == -signal.SIGKILL and kills and _kills_in(kills) > self._kills.get(kills, 0)
+        is_out = code == -signal.SIGKILL and kills and _kills_in(kills) > self._kills[kills][0]
         return Exit(None, _signal_name(-code), OUT_OF_MEMORY if is_out else "")
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,6 +109,31 @@ def test_end_of_a_process_that_its_parent_collected_is_known(program: str, how: 
         started.wait()
         assert [*kernel.look()] == ([("p", how)] if tells_when_collected() else [])
         assert "p" not in kernel
+    kernel.close()
+
+
+@pytest.mark.parametrize(("looks", "cause"), [(0, "out of memory"), (1, "out of memory"), (2, "")])
+def test_kill_for_memory_is_known_though_the_end_takes_longer(
+    looks: int, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel counts the kill at once; what holds much memory has ended some time later."""
+    counted = tmp_path / "memory.events"
+    counted.write_text("oom_kill 1\n")
+
+    def kills_file(_: int) -> Path:
+        return counted
+
+    monkeypatch.setattr(kernel_module, "_kills_file", kills_file)
+    kernel = Kernel()
+    with child() as started:
+        kernel.meet("p", started.pid)
+        assert [*kernel.look()] == []
+        counted.write_text("oom_kill 2\n")
+        for _ in range(looks):
+            assert [*kernel.look()] == []
+        started.kill()
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+        assert [*kernel.look()] == [("p", Exit(None, "SIGKILL", cause))]
     kernel.close()
 
 
