@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import shutil
@@ -18,6 +17,7 @@ import click
 from rich.live import Live
 
 from shardlog.cli.console import PipedConsole
+from shardlog.cli.main import EXIT_CANNOT_TELL, EXIT_USAGE, UNWRITABLE
 from shardlog.cli.options import connect_option, json_option
 from shardlog.cli.output import echo_doubt, echo_json, printable
 from shardlog.cli.verdicts import Seen, Told, final, view
@@ -66,10 +66,6 @@ SHARE = 10
 """Looking takes at most one part in so many of the time."""
 HEARD_MAX = 200_000
 """So many new verdicts wait to be shown, if that takes long; of a recording all do."""
-EXIT_USAGE = 2
-EXIT_CANNOT_TELL = 3
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where there is no room."""
 WIDTH = 100
 """Of what is printed where there is no terminal to ask for its width."""
 
@@ -561,7 +557,7 @@ def _write(path: Path, text: str) -> None:
             aside.replace(place)
         except OSError as error:
             aside.unlink(missing_ok=True)
-            if error.errno in FULL:
+            if error.errno in UNWRITABLE:
                 raise
             place.write_text(text, encoding="utf-8")  # who may write nothing beside it may do that
     except OSError as error:

@@ -77,7 +77,7 @@ class Hosts:
         self._stores: dict[str, HostStatus] = {}
         """All that are not replaced, by replica: `known` is what these come to."""
         self._began: dict[str, tuple[int, int]] = {}
-        """Of those that began not long ago: when, and up to when all was told in the run before."""
+        """By replica, of those that began just now: when, and up to when the run before told."""
         self._world = world
         self._slack_ns = slack_ns
         self._lateness_ns = lateness_ns
@@ -90,7 +90,7 @@ class Hosts:
             for host in heartbeat.hosts
             if host.status != "replaced"
         }
-        self._began = {name: said for name, said in self._began.items() if name in self._stores}
+        self._began = {store: said for store, said in self._began.items() if store in self._stores}
         self.known = _as_one(self._stores.values())
         self.bad = {n: _why_bad(host) for n, host in self.known.items() if host.status != "live"}
         live = self._live()
